@@ -35,7 +35,8 @@ from imgpipe.components.common.image_row import Row
 from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
 from imgpipe.components.image_filter.judge.checks.quality import RADIUS
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.data_check import CheckedSource, judge, listed
+from imgpipe.pipeline.data_check import CheckedSource, judge
+from imgpipe.pipeline.definition.source import listed
 from imgpipe.serving.look import Look
 
 _HELD_OUT = 6  # every sixth photograph is in test or validation
@@ -289,14 +290,14 @@ def main() -> None:
     with common.workplace(options.work) as work:
         planted = plant(options.data, work / "photos", options.each, options.seed)
         config = configs.build({"data": {"source": str(work / "photos")}})
-        checked = judge(config, listed(config))
+        checked = judge(config, listed(config, ""), "")
         of_cats = configs.build({"data": {"source": str(cats)}})
-        alone = judge(of_cats, listed(of_cats))
+        alone = judge(of_cats, listed(of_cats, ""), "")
     rows = figures(planted, checked)
-    images = sum(1 for row in alone.listed.scan.items if row.path.endswith(".jpg"))
+    images = sum(1 for row in alone.listed.items if row.path.endswith(".jpg"))
     pairs = sum(len(group) - 1 for group in near_groups(alone))
     rejected = sum(row["path"].endswith(".jpg") for row in alone.images.rejected)
-    rate = len(checked.listed.scan.items) / checked.seconds
+    rate = len(checked.listed.items) / checked.seconds
     rows += [
         Figure("false pairs among photographs alone", f"{pairs} of {images}", "≤ 1 per 1,000"),
         Figure("photographs alone that are rejected", f"{rejected}", "0"),

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 #: What a finding means for the files that it is about.
-Fate = Literal["rejected", "repaired", "warned", "not_used", "noted"]
+Fate = Literal["rejected", "repaired", "warned", "left_out", "not_used", "noted"]
 
+#: Fates of what nothing used.
+UNUSED: Final = ("left_out", "not_used")
 _WAYS = 2  # most frequent remedies of one reason, whose files may be of several formats
 
 
@@ -31,7 +33,8 @@ class Finding(TypedDict):
     fate: Annotated[
         Fate,
         "What happens to the files: `rejected` (quarantine), `repaired`, `warned` (kept), "
-        "`not_used`, or `noted` for what concerns no single file.",
+        "`left_out` (found, neither kept nor rejected), `not_used` (what lies beside images), or "
+        "`noted` for what concerns no single file.",
     ]
     reason: Annotated[str, "Its name in settings and files, such as that of the check."]
     title: Annotated[str, "The reason in a few words, as they stand in a list or in a verdict."]

@@ -22,6 +22,7 @@ from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.data_gate import rules
 from imgpipe.components.example_gen.inspection import inspect
+from imgpipe.components.example_gen.sources import Images
 from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
 from imgpipe.components.image_filter.image_table import ImageTable
@@ -36,7 +37,7 @@ from imgpipe.models.machine.process import load_tensorflow
 from imgpipe.models.settings.given import Facts, Given
 from imgpipe.models.settings.settings import Settings
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.definition.source import ListedSource, opened_with_classes
+from imgpipe.pipeline.definition.source import listed
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.results import Check
@@ -51,14 +52,14 @@ class CheckedSource:
     """The images of a source, and what was found in them.
 
     Attributes:
-        listed: The source, from which images are read again, and its listing.
+        listed: The images as they were listed; their reader reads them again.
         images: All images, and what was found in them.
         data: Counts of the images, and findings.
         seconds: Duration of the checks.
         reasons: Why a run would refuse the data; empty if it would not.
     """
 
-    listed: ListedSource
+    listed: Images
     images: ImageTable
     data: DataSummary
     seconds: float
@@ -73,42 +74,46 @@ def check(config: Settings) -> Check:
     """
     from imgpipe.pipeline.results import Check
 
-    source = listed(config)  # before the imports, which take seconds
-    if not source.store:  # otherwise it is loaded for the first file that the cache lacks
+    store = _cache(config)
+    images = listed(config, store)  # before the imports, which take seconds
+    if not store:  # otherwise it is loaded for the first file that the cache lacks
         load_tensorflow()
     with progress.step("inspecting images"):
-        checked = judge(config, source)
+        checked = judge(config, images, store)
     checked = dataclasses.replace(checked, reasons=_reasons(config, checked))
     result = _result(checked)
     return Check(result, functools.partial(_page, checked, result))
 
 
-def listed(config: Settings) -> ListedSource:
-    """Open the source of a check and list its images; see `opened_with_classes`.
+def _cache(config: Settings) -> str:
+    """Return the folder of the inspection cache; "" for none.
 
-    A check uses the inspection cache of an output folder that exists, and makes no folder that was
-    not asked for.
+    A check uses that of an output folder that exists, and makes no folder that was not asked for.
     """
     cache = config.places.judge
     is_used = config.judge.store or (os.access(cache, os.W_OK) and _belongs_to_images(config))
-    return opened_with_classes(config, str(cache) if is_used else "")
+    return str(cache) if is_used else ""
 
 
-def judge(config: Settings, listed: ListedSource) -> CheckedSource:
-    """Check all images of a listing, without asking whether a run would refuse the data.
+def judge(config: Settings, listing: Images, store: str) -> CheckedSource:
+    """Check all images of a source, without asking whether a run would refuse the data.
 
-    A decision about an image that is refused raises ConfigError. A RuntimeError is a defect: kept
-    and rejected files do not add up to all files.
+    Args:
+        config: The settings.
+        listing: The images as they were listed.
+        store: Folder of the inspection cache; "" for none.
+
+    Raises:
+        ConfigError: A decision about an image is refused.
+        RuntimeError: Kept and rejected files do not add up to all files, which is a defect.
     """
     began = time.monotonic()
-    scan = listed.scan
-    vocabulary = tuple(scan.vocabulary)
-    decisions = overrides.decisions(config.places.overrides, vocabulary)
-    given = Given(config, Facts(vocabulary=vocabulary, decisions=decisions))
-    rule = SplitRule.of(config, scan.given_splits)
+    decisions = overrides.decisions(config.places.overrides, listing.classes)
+    given = Given(config, Facts(vocabulary=listing.classes, decisions=decisions))
+    rule = SplitRule.of(config, listing.given_splits)
     limit = config.judge.pixel_limit
-    records = inspect(listed.source, scan.items, limit, listed.store, rule, scan.vocabulary)
-    progress.total(len(scan.items), "images")
+    records = inspect(listing.reader, listing.items, limit, store, rule, listing.classes)
+    progress.total(len(listing.items), "images")
     rows = []
     with tempfile.SpooledTemporaryFile(_HASHES_IN_MEMORY) as hashes:
         with contextlib.closing(records):
@@ -119,9 +124,9 @@ def judge(config: Settings, listed: ListedSource) -> CheckedSource:
                 rows.append(row)
         hashes.seek(0)
         images = comparison.compare(rows, iter(lambda: hashes.read(ALL_BYTES), b""), given, rule)
-    data = summarise(images, given, scan.notes)
-    check_conservation(data, len(scan.items))
-    return CheckedSource(listed, images, data, time.monotonic() - began)
+    data = summarise(images, given, listing.findings)
+    check_conservation(data, len(listing.items))
+    return CheckedSource(listing, images, data, time.monotonic() - began)
 
 
 def _reasons(config: Settings, checked: CheckedSource) -> list[Finding]:
@@ -135,7 +140,7 @@ def _reasons(config: Settings, checked: CheckedSource) -> list[Finding]:
     if schema is not None:
         accepted_classes = schemas.classes(schemas.read(schema), accepted.classes(schema))
         findings += changes.since_accepted(schema, changes.by_content(checked.images.kept))
-    demanded = rules.Requirements(config.gate, checked.listed.scan.vocabulary, accepted_classes)
+    demanded = rules.Requirements(config.gate, checked.listed.classes, accepted_classes)
     reasons = rules.counted(checked.data, demanded)
     told = {way for finding in findings for way in finding["remedies"]}
     for reason in reasons:  # a check writes no quarantine, and has said what to do above
@@ -166,14 +171,14 @@ def _belongs_to_images(config: Settings) -> bool:
 
 def _result(checked: CheckedSource) -> Result:
     """Return what `--json` writes and the page shows."""
-    images, scan = checked.images, checked.listed.scan
+    images, listing = checked.images, checked.listed
     verdict = _verdict(checked)
     return results.new(
         status=verdict.partition(":")[0],
         verdict=verdict,
         name="imgpipe check",
-        source=scan.source,
-        classes=list(scan.vocabulary),
+        source=listing.source,
+        classes=list(listing.classes),
         data=checked.data,
         data_gate={
             "blessed": not checked.reasons,
@@ -188,7 +193,7 @@ def _result(checked: CheckedSource) -> Result:
             "warned": images.warned,
             "reviewed": images.reviewed,
         },
-        galleries=sampled(images.kept, scan.vocabulary),
+        galleries=sampled(images.kept, listing.classes),
         timings={**UNTIMED, "total_s": round(checked.seconds, 3)},
     )
 
@@ -227,11 +232,11 @@ def _page(checked: CheckedSource, result: Result) -> str:
     keys = {picture.key for picture in page.pictures()}
     hashes = {row.path: row.image_hash for row in checked.images.rows}
     shown = {}
-    for item in checked.listed.scan.items:
+    for item in checked.listed.items:
         if not keys & {item.path, hashes[item.path]}:
             continue
         try:
-            data = checked.listed.source.read(item)
+            data = checked.listed.reader.read(item)
         except OSError:  # what is gone now is not shown
             continue
         shown[item.path] = shown[hashes[item.path]] = thumbnails.kept(data)

@@ -39,8 +39,8 @@ from imgpipe.components.common.storage.records import (
     write_text,
 )
 from imgpipe.components.example_gen.inspection import inspect
-from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, Source, fingerprint
+from imgpipe.components.example_gen.sources import Item, Reader, read_source
+from imgpipe.components.example_gen.sources.images import KEY_BYTES, fingerprint
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import local_path
@@ -62,6 +62,7 @@ class _Reading:
     """How the images of a source are inspected; see `inspect`."""
 
     pixel_limit: int
+    store: str
     rule: SplitRule
     vocabulary: tuple[str, ...]
 
@@ -73,24 +74,23 @@ class _Written(TypedDict):
     splits: dict[str, int]  # numbers of images
 
 
-def _write_shard(shard: _Shard, source: Source, reading: _Reading, uri: str) -> _Written:
+def _write_shard(shard: _Shard, reader: Reader, reading: _Reading, uri: str) -> _Written:
     """Read the files of a shard, write Examples and rows, and return keys and counts."""
     keys: list[bytes] = []
     by_split: dict[str, list[ImageRow]] = {split: [] for split in names.SPLITS}
     paths = {split: shard_path(uri, split, shard.number, shard.of) for split in names.SPLITS}
     with ShardWriter(paths) as writer:
         rows = inspect(
-            source,
+            reader,
             shard.items,
             reading.pixel_limit,
-            source.store,
+            reading.store,
             reading.rule,
             reading.vocabulary,
         )
         for item, row in zip(shard.items, rows, strict=True):
             writer.write(row.split, row.to_example())
-            # An item that cannot be read has another key than in the plan, even with a version.
-            keys.append(item.key(row.image_hash and (item.version or row.image_hash)))
+            keys.append(item.key(item.version or row.image_hash))
             by_split[row.split].append(replace(row, image_bytes=b""))
             progress.advance(1, "images")
     in_order = [row for split in names.SPLITS for row in by_split[split]]
@@ -133,28 +133,27 @@ def ingest(
     """
     settings = given.settings
     store = str(local_path(str(settings.places.judge), "judge.store"))
-    source = open_source(settings.data.source, settings.data, store)
-    scan = source.listing()
-    rule = SplitRule.of(settings, scan.given_splits)
-    reading = _Reading(settings.judge.pixel_limit, rule, given.facts.vocabulary)
-    progress.total(len(scan.items), "images")
-    shards = _shards(scan.items, shard_size)
+    images = read_source(settings.data.source, settings.data, store)
+    rule = SplitRule.of(settings, images.given_splits)
+    reading = _Reading(settings.judge.pixel_limit, store, rule, given.facts.vocabulary)
+    progress.total(len(images.items), "images")
+    shards = _shards(images.items, shard_size)
     with pipeline as root:
         (
             root
             # A runner may fuse this step with the next one, which would leave all shards to one
             # worker; a reshuffle prevents it (https://beam.apache.org/documentation/runtime/model).
             | "Shards" >> beam.Create(shards, reshuffle=True)
-            | "Read, decode, write" >> beam.Map(_write_shard, source, reading, uri)
+            | "Read, decode, write" >> beam.Map(_write_shard, images.reader, reading, uri)
             | "Gather" >> beam.combiners.ToList()
             # Values do not return from the workers of a cluster, so a step writes them to a file.
-            | "Summary" >> beam.Map(_write_summary, uri, list(scan.notes), rule)
+            | "Summary" >> beam.Map(_write_summary, uri, list(images.findings), rule)
         )
     remove_temporary(uri)
     summary = read_ingest_summary(uri)
     if summary is None:
         raise RuntimeError(f"the summary of the images in {uri} was not written; this is a defect")
-    _check(given, len(scan.items), summary)
+    _check(given, len(images.items), summary)
     return summary
 
 

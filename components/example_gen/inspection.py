@@ -15,7 +15,7 @@ from imgpipe.components.common.image_file.content import Content, field_values, 
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.blob_store import BlobStore
-from imgpipe.components.example_gen.sources.base import Item, Source
+from imgpipe.components.example_gen.sources.images import Item, Reader
 from imgpipe.models.files import source_code
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import computed_ahead, quick_imports
@@ -43,7 +43,7 @@ _UNREADABLE = Content(decode_error="the file could not be read")
 
 
 def inspect(
-    source: Source,
+    reader: Reader,
     items: Iterable[Item],
     pixel_limit: int,
     store: str = "",
@@ -53,8 +53,8 @@ def inspect(
     """Inspect items of a source.
 
     Args:
-        source: Source that the items are read from.
-        items: Items of the source's listing.
+        reader: Reads the items.
+        items: Items of a source.
         pixel_limit: Largest number of pixels, according to the header, that is decoded.
         store: Folder of the inspection cache, "" for none.
         rule: Assigns the split. Default: `SplitRule()`.
@@ -67,7 +67,7 @@ def inspect(
     rule = rule or SplitRule()
 
     def inspect_one(item: Item) -> ImageRow:
-        data, read_error = _read(source, item)
+        data, read_error = _read(reader, item)
         image_hash = "" if read_error else hashlib.sha256(data).hexdigest()
         content = cache.get(image_hash) if image_hash else _UNREADABLE
         if content is None:
@@ -107,10 +107,10 @@ def _load_tensorflow() -> None:
             progress.part("")
 
 
-def _read(source: Source, item: Item) -> tuple[bytes, str]:
+def _read(reader: Reader, item: Item) -> tuple[bytes, str]:
     """Return the bytes of a file, and why it could not be read."""
     try:
-        return source.read(item), ""
+        return reader.read(item), ""
     except OSError as error:
         return b"", error.strerror or str(error)
 

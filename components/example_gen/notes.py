@@ -1,100 +1,173 @@
 """What a source says of files, folders and columns that it does not read, so that nothing is lost.
 
-A source notes each of them on its own; `gathered` makes one finding of all notes with one reason.
+A reader adds what it meets to `Notes`, which makes one finding of all that has one reason.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import collections
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
-from imgpipe.components.common.formatting import join_names, plural
-from imgpipe.components.common.image_file.file_names import MAY_STAND_FOR, NOUNS
-from imgpipe.models.finding import Fate, Finding, in_files, make_finding, usual_ways
+from imgpipe.components.common.formatting import plural
+from imgpipe.models.finding import Example, Fate, Finding, in_files, make_finding, usual_ways
 
-#: Reasons for which a file is left out: it is found, but neither kept nor rejected. A file that is
-#: no image is, where it stands in a class and belongs to no image in it; others lie beside images.
-LEFT_OUT = {
-    *("skipped", "unlabelled_folder", "unlabelled_file", "hidden_file"),
-    *(f"{kind}_file" for kind in NOUNS),
-}
-#: Nouns of what nothing used and is only counted.
-_COUNTED: Mapping[str, tuple[str, str]] = {
-    **{f"{kind}_file": nouns for kind, nouns in NOUNS.items()},
-    **{
-        f"{kind}_beside": (f"{single} beside images", f"{several} beside images")
-        for kind, (single, several) in NOUNS.items()
-    },
-    "unlabelled_file": ("image whose name has no label", "images whose names have no label"),
-    "hidden_file": ("file whose name begins with a dot", "files whose names begin with a dot"),
-}
-#: Nouns of what nothing used and is named, and of what is counted in it.
-_NAMED = {
-    "skipped": ("skipped", "file"),
-    "unlabelled_folder": ("folder", "image"),
-    "folder_without_images": ("folder without images", "file"),
-    "unused_column": ("column", ""),
-    "unused_split": ("split", ""),
-}
-#: Reasons of files that somebody has to know of, with what they may be.
-_MAY_STAND_FOR = {f"{kind}_file": what for kind, (what, _) in MAY_STAND_FOR.items()}
-_SHOWN = 4  # folders and columns that the line of what is not used names
+_UNPACK = "unpack archives into a folder each, and download what a cloud keeps; then run again"
+_SHOWN = 4  # names that the sentence of a finding has
 _EXAMPLES = 20  # of each finding
 
 
-def noted(
-    reason: str, path: str, detail: str = "", count: int = 1, remedies: Sequence[str] = ()
-) -> Finding:
-    """Return the finding about one file, folder or column.
+@dataclass(frozen=True)
+class _Reason:
+    """What a reason means for the files that it is about.
 
-    Args:
-        reason: The reason, such as `hidden`, `symlink`, `special_file` or `unused_column`.
-        path: Its path or name.
-        detail: What was noticed; "" if the reason says all.
-        count: Number of files for which it stands.
-        remedies: What to do, each a way of its own.
+    Attributes:
+        fate: What happens to them.
+        single: What is counted, for one.
+        several: The same, for several.
+        decides: Whether somebody has to know of them, however few they are.
+        ways: What to do.
     """
-    fate: Fate = "not_used" if reason in _COUNTED or reason in _NAMED else "noted"
-    sentence = ""
-    if reason in _NAMED:
-        noun, inside = _NAMED[reason]
-        sentence = f"{noun} {path} ({plural(count, inside)})" if inside else f"{noun} {path}"
-    decides = reason in _MAY_STAND_FOR
-    about = make_finding(reason, sentence, remedies, decides=decides, count=count)
-    return in_files(fate, about, [{"path": path, "detail": detail, "image_hash": ""}])
+
+    fate: Fate
+    single: str
+    several: str
+    decides: bool = False
+    ways: Sequence[str] = ()
 
 
-def gathered(notes: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return one finding for all notes with one reason; equal notes give equal findings."""
-    by_path = {_place(note): note for note in notes}
-    ordered = [by_path[place] for place in sorted(by_path)]
-    groups = itertools.groupby(ordered, key=lambda note: note["reason"])
-    return tuple(_of_reason(reason, list(of_reason)) for reason, of_reason in groups)
+_REASONS: Final = {
+    "hidden": _Reason("noted", "hidden file", "hidden files"),
+    "hidden_file": _Reason(
+        "left_out", "file whose name begins with a dot", "files whose names begin with a dot"
+    ),
+    "no_image": _Reason("left_out", "file that is no image", "files that are no images"),
+    "beside_images": _Reason("not_used", "file beside images", "files beside images"),
+    "may_hold_images": _Reason(
+        "left_out",
+        "file that may hold or stand for images",
+        "files that may hold or stand for images",
+        decides=True,
+        ways=(_UNPACK,),
+    ),
+    "skipped": _Reason("left_out", "skipped file", "skipped files"),
+    "unlabelled_split": _Reason(
+        "left_out", "image of a split without labels", "images of a split without labels"
+    ),
+    "unlabelled_file": _Reason(
+        "left_out", "image whose name has no label", "images whose names have no label"
+    ),
+    "unsafe_name": _Reason(
+        "left_out", "file whose name leads elsewhere", "files whose names lead elsewhere"
+    ),
+    "special_file": _Reason("left_out", "link or device", "links or devices"),
+    "outside_link": _Reason(
+        "not_used",
+        "link to another folder",
+        "links to other folders",
+        decides=True,
+        ways=("if you trust where the links lead: --set data.follow_links=true",),
+    ),
+    "unreadable_folder": _Reason(
+        "not_used",
+        "folder that cannot be read",
+        "folders that cannot be read",
+        decides=True,
+        ways=("make the folders readable for this user (chmod), and run again",),
+    ),
+    "repeated_link": _Reason(
+        "noted", "link to a folder that is read already", "links to folders that are read already"
+    ),
+    "repeated_name": _Reason("noted", "object of a repeated name", "objects of a repeated name"),
+    "no_group": _Reason(
+        "noted", "image that data.group_pattern does not match", "images outside of groups"
+    ),
+    "empty_class": _Reason("noted", "class without an image", "classes without an image"),
+    "listed_twice": _Reason("noted", "file that is listed twice", "files that are listed twice"),
+    "empty_label": _Reason("noted", "row without a label", "rows without a label"),
+    "unused_column": _Reason("not_used", "column", "columns"),
+    "unused_split": _Reason("not_used", "split", "splits"),
+    "unused_table": _Reason("not_used", "other table", "other tables"),
+    "broken_log": _Reason("noted", "broken file", "broken files"),
+    "skipped_records": _Reason("noted", "skipped record", "skipped records"),
+    "answers_of_another_model": _Reason(
+        "noted", "answer of another model", "answers of another model"
+    ),
+    "other_answers": _Reason("noted", "answer of another version", "answers of other versions"),
+}
 
 
-def _place(note: Finding) -> tuple[str, str, str]:
-    [example] = note["examples"]
-    return note["reason"], example["path"], example["detail"]
+@dataclass
+class _About:
+    """All that was added with one reason."""
+
+    count: int = 0
+    shown: collections.Counter[str] = field(default_factory=collections.Counter)
+    examples: list[Example] = field(default_factory=list)
+    ways: list[Sequence[str]] = field(default_factory=list)
 
 
-def _of_reason(reason: str, notes: list[Finding]) -> Finding:
-    """Return the finding about all files with one reason, whose first ones are examples."""
-    count = sum(note["count"] for note in notes)
-    sentences = [note["sentence"] for note in notes if note["sentence"]]
-    more = [f"{len(sentences) - _SHOWN} more"] if len(sentences) > _SHOWN else []
-    sentence = ", ".join([*sentences[:_SHOWN], *more])
-    title = notes[0]["title"]
-    if reason in _COUNTED:
-        sentence = plural(count, *_COUNTED[reason])
-        title = _COUNTED[reason][count > 1]
-    if reason in _MAY_STAND_FOR:
-        paths = [note["examples"][0]["path"] for note in notes]
-        sentence += f" ({join_names(paths, _SHOWN)}), {_MAY_STAND_FOR[reason]}"
-    return {
-        **notes[0],
-        "title": title,
-        "sentence": sentence,
-        "remedies": usual_ways(note["remedies"] for note in notes),
-        "count": count,
-        "examples": [example for note in notes[:_EXAMPLES] for example in note["examples"]],
-    }
+class Notes:
+    """Collects what was not read. The order in which notes are added makes no difference."""
+
+    def __init__(self) -> None:
+        self._by_reason: dict[str, _About] = collections.defaultdict(_About)
+
+    def add(
+        self,
+        reason: str,
+        path: str,
+        detail: str = "",
+        count: int = 1,
+        shown: str = "",
+        ways: Sequence[str] = (),
+    ) -> None:
+        """Note a file, folder or column.
+
+        Args:
+            reason: One of the reasons of this module.
+            path: Its path or name.
+            detail: What was noticed; "" if the reason says all.
+            count: Number of files for which it stands.
+            shown: What the sentence names instead of the path, such as an ending.
+            ways: What to do besides what the reason says, each a way of its own.
+        """
+        about = self._by_reason[reason]
+        about.count += count
+        about.shown[shown or path] += count
+        about.examples.append({"path": path, "detail": detail, "image_hash": ""})
+        if len(about.examples) > 2 * _EXAMPLES:  # the first by path stay
+            about.examples = _first(about.examples)
+        if ways:
+            about.ways.append(ways)
+
+    def count(self, reason: str) -> int:
+        """Return the number of files that were noted with a reason."""
+        return self._by_reason[reason].count if reason in self._by_reason else 0
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return one finding for each reason, in the order of their names."""
+        return tuple(
+            _finding(reason, self._by_reason[reason]) for reason in sorted(self._by_reason)
+        )
+
+
+def _first(examples: Sequence[Example]) -> list[Example]:
+    return sorted(examples, key=lambda example: (example["path"], example["detail"]))[:_EXAMPLES]
+
+
+def _finding(reason: str, about: _About) -> Finding:
+    """Return the finding about all files with one reason."""
+    kind = _REASONS[reason]
+    title = kind.single if about.count == 1 else kind.several
+    counted = plural(about.count, kind.single, kind.several)
+    most = sorted(about.shown.items(), key=lambda entry: (-entry[1], entry[0]))
+    several = len(most) > 1
+    shown = [f"{name} {n:,}" if several and n > 1 else name for name, n in most[:_SHOWN]]
+    shown += [f"{len(most) - _SHOWN:,} more"] if len(most) > _SHOWN else []
+    ways = [*kind.ways, *usual_ways(sorted(map(tuple, about.ways)))]
+    finding = make_finding(
+        reason, f"{counted} ({', '.join(shown)})", ways, title, kind.decides, about.count
+    )
+    return in_files(kind.fate, finding, _first(about.examples))

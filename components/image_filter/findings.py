@@ -10,9 +10,16 @@ import collections
 from collections.abc import Iterable, Mapping, Sequence
 
 from imgpipe.components.common.image_row import Row
-from imgpipe.components.example_gen.notes import LEFT_OUT
 from imgpipe.components.image_filter.judge.checks import TITLES
-from imgpipe.models.finding import Example, Fate, Finding, in_files, make_finding, usual_ways
+from imgpipe.models.finding import (
+    UNUSED,
+    Example,
+    Fate,
+    Finding,
+    in_files,
+    make_finding,
+    usual_ways,
+)
 
 _SHARE = 3  # where a third of the images is left out, the others do not stand for all
 _EXAMPLES = 20  # of each finding; the quarantine has all of them
@@ -45,7 +52,7 @@ def _of_reason(fate: Fate, reason: str, rows: Sequence[Row]) -> Finding:
 
 def left_out(notes: Iterable[Finding]) -> dict[str, int]:
     """Return the number of files that were found and are neither kept nor rejected, by reason."""
-    return {note["reason"]: note["count"] for note in notes if note["reason"] in LEFT_OUT}
+    return {note["reason"]: note["count"] for note in notes if note["fate"] == "left_out"}
 
 
 def of_source(notes: Sequence[Finding], classes: Mapping[str, int]) -> list[Finding]:
@@ -74,7 +81,7 @@ def not_used(findings: Iterable[Finding], decides: bool = False) -> str:
     Returns:
         A line without a full stop; "" where everything was used.
     """
-    unused = (finding for finding in findings if finding["fate"] == "not_used")
+    unused = (finding for finding in findings if finding["fate"] in UNUSED)
     return "; ".join(finding["sentence"] for finding in unused if finding["decides"] or not decides)
 
 
@@ -82,7 +89,7 @@ def titles(findings: Iterable[Finding]) -> list[str]:
     """Return what decides in a few words each, for a verdict; what is not used is one of them."""
     deciding = [finding for finding in findings if finding["decides"]]
     unused = not_used(deciding)
-    used = (finding for finding in deciding if finding["fate"] != "not_used")
+    used = (finding for finding in deciding if finding["fate"] not in UNUSED)
     return [finding["title"] for finding in used] + ([f"not used: {unused}"] if unused else [])
 
 

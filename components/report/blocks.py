@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from imgpipe.components.data_gate import rules
-from imgpipe.models.finding import Finding
+from imgpipe.models.finding import UNUSED, Finding
 
 if TYPE_CHECKING:
     import markupsafe
@@ -244,7 +244,7 @@ def said(findings: Iterable[Finding]) -> Iterator[Sentence | Listed]:
     """Yield the findings that are sentences, each with what to do below it."""
     for finding in findings:
         if finding["sentence"]:
-            not_used = finding["fate"] == "not_used"
+            not_used = finding["fate"] in UNUSED
             text = f"Not used: {finding['sentence']}" if not_used else finding["sentence"]
             yield Sentence(f"{capitalised(text)}.", "" if finding["decides"] else "muted")
             yield Listed(finding["remedies"], "ways")

@@ -12,7 +12,7 @@ from imgpipe.components.run_record.result import folds_of, judged
 from imgpipe.components.run_record.run_folder import step_name
 from imgpipe.models import names
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
-from imgpipe.models.finding import Finding, make_finding
+from imgpipe.models.finding import UNUSED, Finding, make_finding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -222,7 +222,7 @@ def sentence(result: Result) -> str:
     else:
         text = f"not blessed: {gate['figures']}{_reasons(gate)}{_published_before(result)}"
     text += _time_decided(result)
-    used = [finding for finding in all_findings(result) if finding["fate"] != "not_used"]
+    used = [finding for finding in all_findings(result) if finding["fate"] not in UNUSED]
     return "; ".join([text, *titles(used)])
 
 

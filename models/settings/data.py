@@ -65,11 +65,6 @@ class DataSettings(SettingsSection):
         "source or below its split folder, 2 for the folder in that, and so on. 0: the "
         "first; a tree that can be read in two ways is refused.",
     )
-    split_folders: tuple[str, ...] = Field(
-        default=(),
-        description="Folders that are splits although their names do not say so in English, each "
-        "with its split: ['Prüfung=test'].",
-    )
     skip: tuple[str, ...] = Field(
         default=(),
         description="Names of folders and files that are not read, such as masks or *_mask*, or "
@@ -106,17 +101,6 @@ class DataSettings(SettingsSection):
                 f"Received: {pattern!r}"
             )
         return pattern
-
-    @field_validator("split_folders")
-    @classmethod
-    def _names_splits(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in entries:
-            if not re.fullmatch(r".+=(train|val|validation|test)", entry):
-                raise ValueError(
-                    "expected names of folders with train, val or test, such as 'Prüfung=test'. "
-                    f"Received: {entry!r}"
-                )
-        return entries
 
     @model_validator(mode="after")
     def _several_classes(self) -> Self:

@@ -37,20 +37,20 @@ def drift(
     json_file: options.JsonOption = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
-    from imgpipe.components.example_gen.sources.request_log import KIND, LogSource
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import show_result
     from imgpipe.pipeline.output import lookup
+    from imgpipe.pipeline.request_drift.logged_answers import LoggedAnswers
 
-    source = LogSource(str(log).removeprefix(f"{KIND}:"))
-    source.files()  # reports a missing log before the imports
+    logged = LoggedAnswers(log)
+    logged.files()  # reports a missing log before the imports
     answering = lookup.model(model, published=True).published
     with consoles.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
         with display.step("loading TensorFlow, TFX"), quick_imports():
             from imgpipe.pipeline.request_drift import comparison
         with display.step("comparing"):
-            result = comparison.examine(source, answering.folder.parent)
+            result = comparison.examine(logged, answering.folder.parent)
     show_result(_blocks(result), result, json_file)
     if result["status"] == "drift":
         raise typer.Exit(DataRefused.exit_code)

@@ -49,7 +49,7 @@ def init(
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
     from imgpipe.components.common.formatting import plural
-    from imgpipe.components.example_gen.sources import absolute_spec, open_source
+    from imgpipe.components.example_gen.sources import absolute_spec, read_source
     from imgpipe.components.report.blocks import Command, Figures
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import print_blocks
@@ -64,15 +64,15 @@ def init(
     given = {"run.name": name, **assigned(settings or [])}
     config = configuration(None, source, None, given)
     with consoles.quiet():  # without the messages of TensorFlow, which reads TFRecord files
-        scan = open_source(config.data.source, config.data).listing()
+        images = read_source(config.data.source, config.data)
     output_files.write(output, _text(config, None if everything else output.name), "--output ")
-    classes = plural(len(scan.vocabulary), "class", "classes")
-    counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
-    groups = f"{scan.groups()}, each of which stays in one split" if scan.groups() else ""
+    classes = plural(len(images.classes), "class", "classes")
+    counts = ", ".join(f"{name} {count}" for name, count in images.counts().items())
+    groups = f"{images.groups()}, each of which stays in one split" if images.groups() else ""
     rows = {
-        "files": f"{plural(len(scan.items), 'file')} in {classes}: {counts}",
+        "files": f"{plural(len(images.items), 'file')} in {classes}: {counts}",
         "groups": groups,
-        "noted": ", ".join(f"{note['title']} {note['count']}" for note in scan.notes),
+        "noted": "; ".join(finding["sentence"] for finding in images.findings),
         "backbones": f"installed: {installed_backbones()}",
         "wrote": str(output),
         "next": Command(f"imgpipe run --config {shlex.quote(str(output))}"),

@@ -144,15 +144,16 @@ def run_to_review(path: Path) -> Run:
 
 def prepare(run: Run, to: Path | None, show: str = "") -> Review:
     """Read the images of a run; `to` is the overrides file, or None; `show` is what comes first."""
+    import functools
     import secrets
 
-    from imgpipe.components.example_gen.sources import open_source
+    from imgpipe.components.example_gen.sources import read_source
     from imgpipe.components.report.commands import run_command
     from imgpipe.components.run_record.run_folder import CONFIG
     from imgpipe.models.settings.places import DECISIONS
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.review import decisions, images
-    from imgpipe.pipeline.review.web import Images, Review
+    from imgpipe.pipeline.review.web import Review, ShownImages
 
     reviewed = images.read(run)
     view = images.parse_view(show, reviewed.classes) if show else reviewed.first_view()
@@ -170,7 +171,10 @@ def prepare(run: Run, to: Path | None, show: str = "") -> Review:
         run.name,
         run_command(run.result, [*run.moved, *named]),
         decisions.Decisions(reviewed, file),
-        Images(open_source(config.data.source, config.data, judge), reviewed.by_hash),
+        ShownImages(
+            functools.partial(read_source, config.data.source, config.data, judge),
+            reviewed.by_hash,
+        ),
         secrets.token_urlsafe(16),  # 128 random bits
         view,
     )

@@ -10,7 +10,7 @@ What a change invalidates is decided here and in the table `READS` of `models/se
 |---|---|---|
 | a text of `Plan` | the settings and facts that a component reads | its outputs in TFX's cache |
 | `Facts.code` | source code, computing libraries | the outputs of all components |
-| `Scan.fingerprint` | all images, with paths and labels | what is read of the images |
+| `Images.fingerprint` | all images, with paths and labels | what is read of the images |
 | `Facts.data_key` | images, overrides, split, judge | what a person or a run accepted |
 | `Facts.weights_key` | backbone, weights, views, precision | the features of all images |
 | `Facts.run_key` | these keys, and all settings that decide | which version is the baseline |
@@ -39,7 +39,7 @@ from pathlib import Path
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import accepted
-from imgpipe.components.example_gen.sources import Scan
+from imgpipe.components.example_gen.sources import Images
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.run_record.run_folder import CONFIG
 from imgpipe.models.features.extractor import weights_key
@@ -93,22 +93,22 @@ class Plan:
     texts: Mapping[str, str]
 
 
-def make(settings: Settings, scan: Scan, accept: bool = False) -> Plan:
+def make(settings: Settings, images: Images, accept: bool = False) -> Plan:
     """Determine the plan of a run from its data, versions and schema.
 
     Args:
         settings: The settings, with absolute paths.
-        scan: Files of the source with their hashes.
+        images: Images of the source with their hashes.
         accept: Whether a person accepts changes of the data, as with `--accept`.
 
     Raises:
         ConfigError: The decisions about single images are refused; see `overrides.decisions`.
     """
-    vocabulary = tuple(scan.vocabulary)
+    vocabulary = images.classes
     places = settings.places
     facts = Facts(
         vocabulary=vocabulary,
-        fingerprint=scan.fingerprint,
+        fingerprint=images.fingerprint,
         code=source_code.fingerprint(),
         decisions=overrides.decisions(places.overrides, vocabulary),
         weights_key=weights_key(settings, settings.bank.precision),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.common.storage import manifest
-from imgpipe.components.example_gen.sources import Scan
+from imgpipe.components.example_gen.sources import Images
 from imgpipe.components.model_pusher.versions import Push
 from imgpipe.components.report.commands import next_commands
 from imgpipe.components.run_record import result as results
@@ -92,7 +92,7 @@ def _execute(config: Settings, start: str | None, to_stderr: bool, accept: bool)
         config, notes = plans.with_kept_threshold(config)
         settings = to_toml(config)
         ended = repeatable(folder.started, settings)
-        hashed = source.hashed(images)
+        hashed = source.hashed_in_thread(images)
         # With these arguments, some components are executed in any case.
         if ended is not None and start is None and not accept:
             with consoles.quiet():  # an own network is built
@@ -139,7 +139,7 @@ class WorkingRun:
         self._cached: list[str] = []
 
     # --- steps ---------------------------------------------------------------------------------
-    def run(self, hashed: Future[Scan], start: str | None, accept: bool) -> Run:
+    def run(self, hashed: Future[Images], start: str | None, accept: bool) -> Run:
         """Plan the run and run the components; return the outcome, also after an error."""
         error: BaseException | None = None
         try:
@@ -154,7 +154,7 @@ class WorkingRun:
         with progress.silent():
             return self._close(error)
 
-    def _load(self, hashed: Future[Scan]) -> None:
+    def _load(self, hashed: Future[Images]) -> None:
         """Load the libraries while the images are hashed, and find the weights."""
         loading = time.monotonic()
         with self._display.step(_LOADING), quick_imports():

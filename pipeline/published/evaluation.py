@@ -19,14 +19,13 @@ import numpy as np
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.storage import manifest
-from imgpipe.components.example_gen.sources import Item, Scan, Source, open_source
-from imgpipe.components.example_gen.sources.base import check_class_names
+from imgpipe.components.example_gen.sources import Images, read_source
+from imgpipe.components.example_gen.sources.rules import check_class_names
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import load_tensorflow
 from imgpipe.models.settings.settings import Settings
-from imgpipe.pipeline.definition.source import require_labels
 from imgpipe.pipeline.output.lookup import Model
 from imgpipe.pipeline.published.evaluation_summary import NotEvaluated, summarise
 
@@ -57,46 +56,37 @@ def evaluate(model: Model, config: Settings, threshold: float) -> Evaluation:
 
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
-    require_labels(config.data)
     # A recall needs images of one class only.
-    source = open_source(config.data.source, config.data, str(config.places.judge), 1)
-    scan = source.listing()
-    _require_classes(model, scan)
+    images = read_source(config.data.source, config.data, str(config.places.judge), 1)
+    _require_classes(model, images)
     limit = config.judge.pixel_limit
     load_tensorflow()
     excluded = NotEvaluated()
     with progress.step("classifying images"):
-        answered = [*_classified(model, source, scan.items, limit, excluded)]
+        answered = [*_classified(model, images, limit, excluded)]
     with progress.step("comparing with training"):
         hashes = {image.image_hash: image.perceptual_hash for image, _ in answered}
         splits = _seen_images(model, hashes)
     answers = _table(model, answered, splits or {})
-    result = summarise(model, scan.source, answers, excluded, splits, threshold)
-    draw = functools.partial(_page, model, source, scan.items, limit, answers, result)
+    result = summarise(model, images.source, answers, excluded, splits, threshold)
+    draw = functools.partial(_page, model, images, limit, answers, result)
     return Evaluation(result, draw)
 
 
-def _require_classes(model: Model, scan: Scan) -> None:
+def _require_classes(model: Model, images: Images) -> None:
     """Refuse images of which none has a class of the model, or whose classes only look like one."""
-    labels = {item.label for item in scan.items if item.label}
-    check_class_names(scan.source, labels.union(model.vocabulary))
+    labels = {item.label for item in images.items if item.label}
+    check_class_names(images.source, labels.union(model.vocabulary))
     if not labels & set(model.vocabulary):
         received = ", ".join(sorted(labels)[:_NAMED]) or "images without labels"
         raise ConfigError(
-            f"{scan.source}: no label is a class of the model. Expected: some of "
+            f"{images.source}: no label is a class of the model. Expected: some of "
             f"{', '.join(model.vocabulary[:_NAMED])}. Received: {received}. Name the folders, or "
             "the labels of the table, as the classes of the model."
         )
 
 
-def _page(
-    model: Model,
-    source: Source,
-    items: Sequence[Item],
-    limit: int,
-    answers: AnswerTable,
-    result: Result,
-) -> str:
+def _page(model: Model, listed: Images, limit: int, answers: AnswerTable, result: Result) -> str:
     """Draw the page as one HTML file, for which images are read again and explained."""
     from imgpipe.components.common.image_file.content import for_the_model
     from imgpipe.components.report.other_pages import OF_EVALUATION
@@ -107,27 +97,27 @@ def _page(
     keys = {picture.key for picture in page.pictures()}
     hashes = dict(zip(answers.paths, answers.hashes.astype(str), strict=True))
     images: dict[str, bytes] = {}
-    for item in items:
+    for item in listed.items:
         image_hash = str(hashes.get(item.path, ""))
         if image_hash in keys:
             # The page shows an answer without its image if the file was removed since.
             with contextlib.suppress(OSError):
-                images[image_hash] = for_the_model(source.read(item), limit)
+                images[image_hash] = for_the_model(listed.reader.read(item), limit)
     mistakes = result["answers"]["mistakes"] if result["answers"] is not None else []
     explained = [row["image_hash"] for row in mistakes[: thumbnails.EXPLAINED]]
     return page.html(images | thumbnails.encoded_cams(str(model.folder), images, explained))
 
 
 def _classified(
-    model: Model, source: Source, items: Sequence[Item], limit: int, excluded: NotEvaluated
+    model: Model, images: Images, limit: int, excluded: NotEvaluated
 ) -> Iterator[tuple[ImageRow, Floats]]:
     """Yield each image that can be judged, without its pixels, and its probabilities, [C]."""
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.serving.server.runtime import Runtime
 
     with contextlib.closing(Runtime(model.folder)) as runtime:
-        progress.total(len(items), "images")
-        inspected = inspect(source, items, limit, vocabulary=model.vocabulary)
+        progress.total(len(images.items), "images")
+        inspected = inspect(images.reader, images.items, limit, vocabulary=model.vocabulary)
         usable = _usable((image.as_served() for image in inspected), excluded)
         while batch := list(itertools.islice(usable, _BATCH)):
             answers = runtime.answer(image_bytes=[image.image_bytes for image in batch])

@@ -7,7 +7,6 @@ data gate, and the features of the images with the distribution of those that we
 from __future__ import annotations
 
 import math
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from imgpipe.components.common.storage.manifest import ANSWERS_FOLDER
 from imgpipe.components.data_gate import data_gate, drift
 from imgpipe.components.data_gate.drift import feature_distance
 from imgpipe.components.data_gate.rules import FeatureDistance
-from imgpipe.components.example_gen.notes import gathered
-from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, LogSource
 from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record.result import ComparedRequests, Result, Status
 from imgpipe.models import names
@@ -33,6 +30,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FAR_SHARE, FeatureDistribution
 from imgpipe.models.finding import Finding, make_finding
+from imgpipe.pipeline.request_drift.logged_answers import LoggedAnswer, LoggedAnswers
 from imgpipe.pipeline.request_drift.requests import FEWEST, MeasuredImages, measure, read
 
 CONFIDENCE = "confidence"
@@ -210,11 +208,11 @@ def _statistics(columns: Mapping[str, object]) -> drift.Statistics:
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame(dict(columns)))
 
 
-def examine(source: LogSource, base: Path) -> Result:
+def examine(log: LoggedAnswers, base: Path) -> Result:
     """Compare the requests in a log with the training data of the version that answered.
 
     Args:
-        source: The log.
+        log: The log.
         base: Folder of the versions of the model, of which the intact ones count.
 
     Raises:
@@ -222,23 +220,21 @@ def examine(source: LogSource, base: Path) -> Result:
         ResourceError: The log is empty, the versions that answered were removed, or the version has
             no statistics of its training data.
     """
-    log = source.source
     versions = {version.number: version for version in manifest.versions(base)}
     vocabularies = {number: {*version.vocabulary} for number, version in versions.items()}
-    number, answers, notes = read(source, vocabularies)
+    number, answers, notes = read(log, vocabularies)
     reference = load(versions[number])
     logged = [answer.item for answer in answers if answer.item is not None]
     items = list({item.sha256: item for item in logged}.values())
-    measured = measure(source, items, versions[number].folder, reference.features)
+    measured = measure(log, items, versions[number].folder, reference.features)
     comparisons, missing = compare(answers, measured, reference)
     status, verdict = _verdict(number, len(answers), comparisons, missing)
-    findings = [*gathered(notes), *missing]
+    findings = [*notes.findings(), *missing]
     if measured.undecodable:
         looked_at = len(measured.rows) + measured.undecodable
         number_of_all = f"{measured.undecodable:,} of the {plural(looked_at, 'image')} of the log"
         sentence = f"{number_of_all} that were looked at cannot be decoded"
-        way = f"to see them, run: imgpipe check {shlex.quote(log)}"
-        findings.append(make_finding("undecodable", sentence, [way], count=measured.undecodable))
+        findings.append(make_finding("undecodable", sentence, count=measured.undecodable))
     compared: ComparedRequests = {
         "version": number,
         "answers": len(answers),
@@ -251,7 +247,7 @@ def examine(source: LogSource, base: Path) -> Result:
         "comparisons": comparisons,
     }
     return results.new(
-        status=status, verdict=verdict, source=log, findings=findings, requests=compared
+        status=status, verdict=verdict, source=str(log.path), findings=findings, requests=compared
     )
 
 

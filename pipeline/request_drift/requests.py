@@ -15,16 +15,15 @@ from pathlib import Path
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_row import METADATA
 from imgpipe.components.example_gen.inspection import inspect
-from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.example_gen.sources.request_log import SKIPPED, LoggedAnswer, LogSource
+from imgpipe.components.example_gen.notes import Notes
+from imgpipe.components.example_gen.sources import Item
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.export.saved_model import FEATURE_VECTORS
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.image_limits import PIXEL_LIMIT
-from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
+from imgpipe.pipeline.request_drift.logged_answers import SKIPPED, LoggedAnswer, LoggedAnswers
 from imgpipe.serving.server.runtime import Runtime
 
 #: Most images that are measured, spread evenly over the log. A share of so many is known to half a
@@ -51,7 +50,7 @@ class MeasuredImages:
 
 
 def measure(
-    source: LogSource, items: Sequence[Item], model: Path, distribution: FeatureDistribution | None
+    log: LoggedAnswers, items: Sequence[Item], model: Path, distribution: FeatureDistribution | None
 ) -> MeasuredImages:
     """Measure images as ImageExampleGen does, with the colours that the served model sees.
 
@@ -63,7 +62,7 @@ def measure(
     progress.total(len(chosen), "images")
     measured = MeasuredImages()
     with contextlib.ExitStack() as opened:
-        inspected = inspect(source, chosen, PIXEL_LIMIT)
+        inspected = inspect(log.reader, chosen, PIXEL_LIMIT)
         opened.enter_context(contextlib.closing(inspected))
         is_scored = distribution is not None and chosen
         runtime = opened.enter_context(contextlib.closing(Runtime(model))) if is_scored else None
@@ -90,8 +89,8 @@ def spread(items: Sequence[Item], most: int) -> Sequence[Item]:
 
 
 def read(
-    source: LogSource, vocabularies: Mapping[int, Set[str]]
-) -> tuple[int, list[LoggedAnswer], list[Finding]]:
+    log: LoggedAnswers, vocabularies: Mapping[int, Set[str]]
+) -> tuple[int, list[LoggedAnswer], Notes]:
     """Return the newest version with enough answers, its answers, and notes about all others.
 
     `vocabularies` holds the class names of each version of the model by its number. A log without
@@ -101,8 +100,8 @@ def read(
     answers: dict[int, list[LoggedAnswer]] = collections.defaultdict(list)
     removed: collections.Counter[int] = collections.Counter()
     foreign: collections.Counter[str] = collections.Counter()
-    notes: list[Finding] = []
-    for answer in source.answers(notes):
+    notes = Notes()
+    for answer in log.answers(notes):
         progress.advance(1, "answers")
         if answer.version not in vocabularies:
             removed[answer.version] += 1
@@ -112,27 +111,27 @@ def read(
             foreign[answer.label] += 1
     if foreign:
         labels = f"answers such as {join_names(sorted(foreign))}"
-        notes.append(noted(_FOREIGN, labels, "other classes than the version's", foreign.total()))
+        notes.add(_FOREIGN, labels, "other classes than the version's", foreign.total())
     for number, count in sorted(removed.items()):
         why = "there is no such version of the model"
-        notes.append(noted("other_answers", f"version {number}", why, count))
+        notes.add("other_answers", f"version {number}", why, count)
     if not answers:
-        raise _refusal(source.locator, notes, vocabularies)
-    skipped = sum(note["count"] for note in notes if note["reason"] == SKIPPED)
-    if skipped > _MOST_SKIPPED * source.records_read:
-        raise _gaps(source, skipped, notes)
+        raise _refusal(log, notes, vocabularies)
+    if notes.count(SKIPPED) > _MOST_SKIPPED * log.records_read:
+        raise _gaps(log, notes)
     compared = max([number for number in answers if len(answers[number]) >= FEWEST] or answers)
     for number in sorted(answers.keys() - {compared}):
         why = f"version {compared} is compared"
-        notes.append(noted("other_answers", f"version {number}", why, len(answers[number])))
+        notes.add("other_answers", f"version {number}", why, len(answers[number]))
     return compared, answers[compared], notes
 
 
-def _gaps(source: LogSource, skipped: int, notes: Sequence[Finding]) -> ConfigError:
+def _gaps(log: LoggedAnswers, notes: Notes) -> ConfigError:
     """Return the error for a log of which too many records hold no answer."""
-    whys = sorted({note["examples"][0]["detail"] for note in notes if note["reason"] == SKIPPED})
+    skipped = [finding for finding in notes.findings() if finding["reason"] == SKIPPED]
+    whys = sorted({example["detail"] for finding in skipped for example in finding["examples"]})
     return ConfigError(
-        f"{skipped:,} of the {source.records_read:,} records in {source.locator} were skipped "
+        f"{notes.count(SKIPPED):,} of the {log.records_read:,} records in {log.path} were skipped "
         f"({'; '.join(whys)}), so that the others do not stand for all requests. Expected: label "
         f"and probabilities in {1 - _MOST_SKIPPED:.0%} of the records or more. A server of this "
         "version of imgpipe logs both, whatever its clients ask for: start it again with a new "
@@ -147,18 +146,22 @@ def _answers_with(answer: LoggedAnswer, vocabulary: Set[str]) -> bool:
 
 
 def _refusal(
-    log: str, notes: Sequence[Finding], vocabularies: Mapping[int, Set[str]]
+    log: LoggedAnswers, notes: Notes, vocabularies: Mapping[int, Set[str]]
 ) -> ConfigError | ResourceError:
     """Return the error for a log without an answer of the model."""
-    places = ((note["examples"][0], note["count"]) for note in notes)
-    rows = [f"{place['path']}: {place['detail']} ({number:,})" for place, number in places]
+    findings = notes.findings()
+    rows = [
+        f"{finding['sentence']}: {example['detail']}"
+        for finding in findings
+        for example in finding["examples"][:1]
+    ]
     newest = max(vocabularies)
     classes = join_names(sorted(vocabularies[newest]))
     words = (
-        f"{log} holds no answer of this model: {'; '.join(rows) or 'it is empty'}. Expected: "
+        f"{log.path} holds no answer of this model: {'; '.join(rows) or 'it is empty'}. Expected: "
         f"answers of version {newest} with the classes {classes}. Name the folder of the model "
         "that answered with --model, or send requests to the server first (--log-share sets the "
         "share of them that is logged)."
     )
-    is_other_log = any(note["reason"] in (_FOREIGN, SKIPPED) for note in notes)
+    is_other_log = any(finding["reason"] in (_FOREIGN, SKIPPED) for finding in findings)
     return ConfigError(words) if is_other_log else ResourceError(words)

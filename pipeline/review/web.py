@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from imgpipe.components.common.image_row import ImageRow
-from imgpipe.components.example_gen.sources import Item, Source
+from imgpipe.components.example_gen.sources import Images, Item
 from imgpipe.components.report.pictures import thumbnails
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.review.decisions import Decisions, RefusedAnswer
@@ -40,19 +40,20 @@ TOKEN = "X-Imgpipe-Token"
 _STOP_S = 5.0  # seconds for the last answers
 
 
-class Images:
+class ShownImages:
     """Images by content hash. Nothing else of the source can be read through it.
 
     Args:
-        source: The source of the run, which may be an archive or TFRecord files.
+        listed: Function that lists the images of the run's source.
         shown: The images that may be read, by hash.
     """
 
-    def __init__(self, source: Source, shown: Mapping[str, ImageRow]) -> None:
-        self._source = source
+    def __init__(self, listed: Callable[[], Images], shown: Mapping[str, ImageRow]) -> None:
+        self._listed = listed
         self._shown = shown
         self._listing = threading.Lock()
-        self._items: dict[str, Item] | None = None
+        self._images: Images | None = None
+        self._items: dict[str, Item] = {}
 
     def jpeg(self, image_hash: str, side: int) -> bytes:
         """Return an image as the model sees it, shrunk to a JPEG that is safe to show.
@@ -73,13 +74,14 @@ class Images:
 
     def _content(self, image_hash: str) -> bytes:
         with self._listing:  # the browser asks for several images at the same time
-            if self._items is None:
-                self._items = {item.path: item for item in self._source.listing().items}
+            if self._images is None:
+                self._images = self._listed()
+                self._items = {item.path: item for item in self._images.items}
         item = self._items.get(self._shown[image_hash].path)
         if item is None:
             raise RefusedAnswer("The file is no longer in the source. Run the pipeline again.", 404)
         try:
-            data = self._source.read(item)
+            data = self._images.reader.read(item)
         except OSError as error:
             raise RefusedAnswer(
                 f"The file cannot be read: {error.strerror or error}.", 404
@@ -96,7 +98,7 @@ class Review:
     run: str  # name of the run
     apply: str  # the command that applies the decisions
     decisions: Decisions
-    images: Images
+    images: ShownImages
     token: str  # the secret in the address of the page
     view: ImageView  # what the page shows first
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from imgpipe.components.common.storage.records import read_examples, shard_files, text
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources import read_source
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge import overrides
@@ -69,14 +69,14 @@ class Run:
 
     def __init__(self, root, source, shard_size=256, flags=(), decided=(), **sections):
         settings = settings_of(source, root, **sections)
-        scan = open_source(settings.data.source, settings.data).scan()
+        scan = read_source(settings.data.source, settings.data).hashed()
         root.mkdir(exist_ok=True)
         file = root / "overrides.toml"
         file.write_text(overrides.to_toml(decided), encoding="utf-8")
         facts = Facts(
-            vocabulary=scan.vocabulary,
+            vocabulary=scan.classes,
             fingerprint=scan.fingerprint,
-            decisions=overrides.decisions(file, scan.vocabulary),
+            decisions=overrides.decisions(file, scan.classes),
         )
         given = Given(settings, facts)
         ingested = ingest(beam_pipeline(), f"{root}/examples", given, shard_size)

@@ -71,25 +71,25 @@ def _contents(folder: Path) -> list[bytes]:
 
 
 def _source(file: Path) -> object:
-    """Open an archive, a table or a TFRecord file as a source, and read all its images."""
-    from imgpipe.components.example_gen.sources import open_source
+    """List an archive, a table or a TFRecord file, and read all its images."""
+    from imgpipe.components.example_gen.sources import read_source
 
     (file.parent / "2.jpg").touch()  # a list of which no file exists would be refused as a whole
-    source = open_source(str(file))
-    scan = source.scan()
+    images = read_source(str(file)).hashed()
     seen = set()
-    for item in scan.items:
+    for item in images.items:
         try:
-            source.read(item)
+            images.reader.read(item)
             seen.add("content" if item.label else "no label")
         except OSError as error:
             seen.add(error.strerror or str(error))
-    return ", ".join([*sorted(seen), *sorted(note["reason"] for note in scan.notes)])
+    return ", ".join([*sorted(seen), *sorted(finding["reason"] for finding in images.findings)])
 
 
 def _data_set(file: Path) -> object:
     """Scan a prepared TFDS data set, of which `file` is one of the two descriptions."""
-    from imgpipe.components.example_gen.sources import DataSettings, open_source
+    from imgpipe.components.example_gen.sources import read_source
+    from imgpipe.models.settings.data import DataSettings
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         prepared = Path(folder) / "toy" / "1.0.0"
@@ -99,8 +99,8 @@ def _data_set(file: Path) -> object:
         records = VALID / "x.tfrecord" / "uncompressed"
         shutil.copy(records, prepared / "toy-train.tfrecord-00000-of-00001")
         shutil.copy(file, prepared)
-        source = open_source("tfds:toy", DataSettings(tfds_dir=folder))
-        return [item.label for item in source.scan().items]
+        images = read_source("tfds:toy", DataSettings(tfds_dir=folder)).hashed()
+        return [item.label for item in images.items]
 
 
 def _header(file: Path) -> object:
@@ -193,6 +193,7 @@ def _request(file: Path) -> object:
 def _request_log(file: Path) -> object:
     """Read a request log as `imgpipe drift` does."""
     from imgpipe.components.example_gen.sources.request_log import LogSource
+
     from imgpipe.models.finding import Finding
 
     notes: list[Finding] = []
@@ -228,10 +229,10 @@ def _reply(file: Path) -> object:
 def _inspected(file: Path) -> object:
     """Read, decode and measure an image as ingestion does."""
     from imgpipe.components.example_gen.inspection import inspect
-    from imgpipe.components.example_gen.sources.base import Item
+    from imgpipe.components.example_gen.sources import Item
 
     class Given:
-        """A source whose only image is `file`."""
+        """A reader whose only image is `file`."""
 
         def read(self, item: Item) -> bytes:
             return file.read_bytes()

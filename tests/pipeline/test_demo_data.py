@@ -10,7 +10,8 @@ from PIL import Image
 
 from imgpipe.pipeline import demo
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.data_check import judge, listed
+from imgpipe.pipeline.data_check import judge
+from imgpipe.pipeline.definition.source import listed
 
 PER_CLASS = 12
 SIZE = 96
@@ -59,7 +60,7 @@ def test_without_faults_every_file_is_a_good_image(tmp_path: Path) -> None:
 
 def test_every_planted_fault_is_found_by_a_check_under_its_reason(drawn: Path) -> None:
     config = configs.build({"data": {"source": str(drawn)}})
-    judged = judge(config, listed(config))
+    judged = judge(config, listed(config, ""), "")
     findings = (*judged.images.rejected, *judged.images.repaired, *judged.images.warned)
     found = {(one["reason"], one["path"]) for one in findings}
     for fault in demo.FAULTS:

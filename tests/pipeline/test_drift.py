@@ -76,10 +76,9 @@ def test_truncated_logs_missing_versions_and_undecodable_images_are_named(pushed
     assert done.exit_code == 0
     said = done.stdout
     assert f"{file.name}  breaks off after 60 records: record 60 at byte" in said
-    assert "8 other answers\n  version 7  there is no such version" in said
+    assert "8 answers of other versions\n  version 7  there is no such version" in said
     undecodable = r"\b1 of the \d+ images of the log that were looked at cannot be decoded"
     assert re.search(undecodable, said)
-    assert f"to see them, run: imgpipe check log:{tmp_path}" in said
 
 
 def test_a_model_without_statistics_is_refused(pushed, logs, tmp_path):

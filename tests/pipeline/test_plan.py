@@ -116,7 +116,6 @@ _FEATURES = {"FeatureBank", "ImageTrainer", *_RESULT}
         ({"data.classes": ("a", "b")}, _READ),
         ({"data.class_level": 1}, _READ),
         ({"data.skip": ("masks",)}, _READ),
-        ({"data.split_folders": ("rome=test",)}, _READ),
         ({"data.group_pattern": "(.)"}, {"DataGate", *_READ}),
         # Where files lie does not change the result.
         ({"data.root": "/elsewhere"}, {"ImageExampleGen", *_SHOWN}),

@@ -43,7 +43,7 @@ def test_what_libraries_print_while_images_are_listed_is_not_shown(
         def read(self, item: Item) -> bytes:
             return b""
 
-    monkeypatch.setattr(source, "open_source", lambda *_: Loud("here"))
+    monkeypatch.setattr(source, "read_source", lambda *_: Loud("here"))
     with pytest.raises(ConfigError, match="no image is here"):
         begin("here", tmp_path / "out")
     assert capfd.readouterr() == ("", "")

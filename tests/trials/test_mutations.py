@@ -11,7 +11,8 @@ import pytest
 
 from imgpipe.components.common.image_file.header import probe
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.data_check import judge, listed
+from imgpipe.pipeline.data_check import judge
+from imgpipe.pipeline.definition.source import listed
 from imgpipe.pipeline.demo import draw_hand
 from imgpipe.serving.look import Look
 from tests.fuzz.mutation import mutate
@@ -82,7 +83,7 @@ def test_the_checks_agree_with_the_decode_operation_on_every_file(tmp_path, coun
     }
     data = {"source": str(tmp_path / "photos")}
     config = configs.build({"data": data, "judge": settings})
-    judged = judge(config, listed(config))
+    judged = judge(config, listed(config, ""), "")
     assert judged.data["in"] == count
     assert judged.data["kept"] + judged.data["rejected"] == count
     rejected = {row["path"][2:]: row["reason"] for row in judged.images.rejected}

@@ -1,67 +1,51 @@
-"""Sources of images behind one interface; `open_source` opens the one that a spec names.
-
-A new source is one new file in this folder that defines `KINDS`. A registry finds it.
-"""
+"""Sources of images: `read_source` lists the images that a spec names, whatever the source is."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, fingerprint
+from imgpipe.components.example_gen.sources import (
+    archive,
+    folder,
+    lists,
+    object_store,
+    pixels,
+    records,
+    rules,
+    tfds,
+)
+from imgpipe.components.example_gen.sources.images import Images, Item, Listing, Reader
+from imgpipe.components.example_gen.sources.layout import EXPECTED_TREE
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files import regular_files
 from imgpipe.models.settings.data import DataSettings
+from imgpipe.serving.look import Look
 
-__all__ = [
-    "SOURCES",
-    "Item",
-    "Kind",
-    "Scan",
-    "Source",
-    "absolute_spec",
-    "fingerprint",
-    "open_source",
-]
-_DEFAULT = "folder"
+__all__ = ["Images", "Item", "Reader", "absolute_spec", "place_of", "read_source"]
+
 _MAX_LENGTH = 4096  # characters of a path on Linux
-_PREFIX = re.compile(r"^([A-Za-z][A-Za-z0-9+-]+):")
+_HEAD = 1 << 20  # bytes of a file that are looked at to say what it is
+_ADDRESS = re.compile(r"[a-z0-9+-]+://", re.IGNORECASE)
 
 
-def _all_kinds() -> Iterator[SourceKind]:
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        yield from getattr(importlib.import_module(module.name), "KINDS", ())
-
-
-#: Kinds by the prefix of a spec ("folder:PATH"). A path without prefix is of the first kind whose
-#: `takes` returns True, otherwise a folder.
-SOURCES: dict[str, SourceKind] = {
-    kind.name: kind for kind in sorted(_all_kinds(), key=lambda kind: (kind.order, kind.name))
-}
-
-
-def open_source(
-    spec: str,
-    options: DataSettings | None = None,
-    store: str = "",
-    least_classes: int = 2,
-) -> Source:
-    """Open a source of images.
-
-    Whether the locator exists and has the expected layout is checked when the source is listed.
+def read_source(
+    spec: str, options: DataSettings | None = None, store: str = "", least_classes: int = 2
+) -> Images:
+    """List the images of a source without reading them; `Images.hashed` hashes their contents.
 
     Args:
-        spec: `<kind>:<locator>`, or a path without prefix.
+        spec: A path, `tfds:NAME[:SPLIT]`, `gs://BUCKET/PREFIX` or `s3://BUCKET/PREFIX`. What a path
+            is, its ending and its content say.
         options: How the source is read. Default: `DataSettings()`.
-        store: Folder of the inspection cache, in which compressed files are unpacked too; "" for
-            none.
+        store: Folder of the inspection cache, in which archives are unpacked; "" for a temporary
+            folder.
         least_classes: Number of classes with fewer of which the source is refused; one is enough
             for an evaluation.
 
     Raises:
-        ConfigError: The spec is empty or its kind is unknown.
+        ConfigError: There is no such source, or it is not laid out as expected.
+        ResourceError: A package, the network, or space is missing.
     """
     if not spec.strip():
         raise ConfigError(
@@ -70,50 +54,67 @@ def open_source(
         )
     options = options or DataSettings()
     try:
-        kind, locator = split_spec(spec, options)
+        listing = _listing(spec, options, store, least_classes)
     except OSError as error:
         raise ConfigError(
-            f"data source {spec!r} cannot be opened: {error.strerror}; expected a path that this "
-            "user may read"
+            f"data source {spec!r} cannot be opened: {error.strerror or error}; expected a path "
+            "that this user may read"
         ) from None
-    return SOURCES[kind].open(locator, options, store, least_classes)
+    return rules.checked(listing, options, least_classes)
 
 
-def split_spec(spec: str, options: DataSettings) -> tuple[str, str]:
-    """Split a spec into its kind and its locator.
-
-    Args:
-        spec: `<kind>:<locator>`, or a path without prefix.
-        options: How the source is read.
-
-    Raises:
-        ConfigError: The kind is unknown.
-    """
-    prefix, locator = _parts(spec)
-    kind = prefix.lower()
-    if not kind:
-        taken = (name for name, entry in SOURCES.items() if entry.takes(spec, options))
-        kind = next(taken, _DEFAULT)
-    if kind not in SOURCES:
+def _listing(spec: str, options: DataSettings, store: str, least_classes: int) -> Listing:
+    """List a source of the kind that its spec names."""
+    if spec.startswith(tfds.PREFIX):
+        return tfds.list_tfds(spec.removeprefix(tfds.PREFIX), options)
+    if spec.startswith(object_store.SCHEMES):
+        return object_store.list_objects(spec, options, least_classes)
+    if _ADDRESS.match(spec):
         raise ConfigError(
-            f"data source {spec!r}: unknown kind {kind!r}; expected a folder or one of "
-            + ", ".join(f"{name}:…" for name in sorted(SOURCES))
+            f"data source {spec!r} is no address that is read; expected a path, tfds:NAME, "
+            f"{' or '.join(object_store.SCHEMES)}"
         )
-    return kind, locator
+    place = Path(spec).expanduser().absolute()
+    name = place.name.lower()
+    if files := records.files_of(place):
+        return records.list_records(spec, files, options)
+    if place.is_dir():
+        if pixels.tables_in(place):
+            return pixels.list_pixels(spec, options)
+        return folder.list_folder(spec, options, least_classes)
+    if name.endswith(archive.ENDINGS):
+        return archive.list_archive(spec, options, store, least_classes)
+    if name.endswith(lists.ENDINGS) and place.is_file():
+        if name.endswith(".csv") and not options.image_column and pixels.holds_pixels(place):
+            return pixels.list_pixels(spec, options)
+        return lists.list_rows(spec, options)
+    if place.is_file():
+        raise ConfigError(
+            f"data source {spec!r} is a file that is not read ({_described(place)}); "
+            f"{EXPECTED_TREE}, or an archive of it ({', '.join(archive.ENDINGS)}), or a list "
+            f"({', '.join(lists.ENDINGS)}; save spreadsheets as CSV), or TFRecord files (.tfrecord)"
+        )
+    return folder.list_folder(spec, options, least_classes)
 
 
-def _parts(spec: str) -> tuple[str, str]:
-    """Return the prefix of a spec, "" for none, and its locator."""
-    match = _PREFIX.match(spec)
-    return (match[1], spec[match.end() :]) if match else ("", spec)
+def _described(file: Path) -> str:
+    """Return what a file is in the words in which a rejected image is described."""
+    with regular_files.open_regular(file) as stream:
+        return Look(stream.read(_HEAD)).described()[0]
 
 
-def absolute_spec(spec: str, folder: Path) -> str:
-    """Make the path of a spec absolute.
+def place_of(spec: str) -> Path | None:
+    """Return the path of a source on this machine; None for a name or an address."""
+    is_path = not spec.startswith(tfds.PREFIX) and not _ADDRESS.match(spec)
+    return Path(spec).expanduser().absolute() if spec and is_path else None
+
+
+def absolute_spec(spec: str, base: Path) -> str:
+    """Make the path of a spec absolute; names and addresses are left unchanged.
 
     Args:
-        spec: `<kind>:<locator>`, or a path without prefix. Names and URIs are left unchanged.
-        folder: Folder that a relative path starts from.
+        spec: The spec of a source, or a path.
+        base: Folder that a relative path starts from.
 
     Raises:
         ConfigError: The spec is longer than a path can be, or contains a NUL character.
@@ -123,14 +124,12 @@ def absolute_spec(spec: str, folder: Path) -> str:
             f"data source {spec[:60]!r}… has {len(spec):,} characters or a NUL character; expected "
             f"a path of {_MAX_LENGTH:,} characters at most"
         )
-    prefix, path = _parts(spec)
-    if prefix and ("://" in spec or not getattr(SOURCES.get(prefix.lower()), "is_path", False)):
+    if spec.startswith(tfds.PREFIX) or _ADDRESS.match(spec):
         return spec
     try:
-        joined = folder / Path(path).expanduser()
+        joined = base / Path(spec).expanduser()
         # Links stay, because a container may have other ones. After a link, ".." is in the folder
         # that the link leads to.
-        absolute = str(joined.resolve() if ".." in joined.parts else joined.absolute())
+        return str(joined.resolve() if ".." in joined.parts else joined.absolute())
     except (OSError, RuntimeError) as error:  # no such user, or a loop of links
-        raise ConfigError(f"data source {path!r} is not a valid path: {error}") from None
-    return f"{prefix}:{absolute}" if prefix else absolute
+        raise ConfigError(f"data source {spec!r} is not a valid path: {error}") from None

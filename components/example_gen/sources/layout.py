@@ -1,298 +1,335 @@
-"""What the folders of a tree are: splits and classes, and where they may be others.
+"""What the folders of a tree are: splits and classes. What can be read in two ways is refused.
 
-Nothing is concluded from what words mean, but for the names of splits: the settings say it, and the
-structure. Where it can be read in two ways, the settings of the likeliest ones follow from it, too.
+`docs/data.md` describes it in half a page, for folders, archives and object stores. Nothing is
+concluded from what words mean, but for the names of splits: the settings say it, and the structure.
 """
 
 from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Final
 
 from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.splits import are_splits, split_of
-from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, Scan, Source, listed
-from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside, with_splits
+from imgpipe.components.example_gen.notes import Notes
+from imgpipe.components.example_gen.sources.images import Item, Listing
+from imgpipe.components.example_gen.sources.lists import TEXT, NamedImage, named_images
+from imgpipe.components.example_gen.sources.refusal import Level, other_sources, refused
+from imgpipe.components.example_gen.sources.walk import above_of
 from imgpipe.models import names
-from imgpipe.models.finding import Finding
+from imgpipe.models.settings.data import DataSettings
 
-_Cells = dict[Folder, tuple[str | None, str | None]]  # label and split of what is in a folder
-
+#: How a second class is added.
+SECOND_FOLDER: Final = "add a folder beside {name}/ with images of what is no {name}"
+EXPECTED_TREE: Final = (
+    "expected a folder with one sub-folder for each class (cats/, dogs/), or train/, validation/ "
+    "and test/ folders with such sub-folders"
+)
 #: The end of a name that says that the file belongs to another one: x_mask and x_mask_1 beside x.
 _ENDING = re.compile(r"[-_. ]+[^\W\d_]+(?=(?:[-_. ]?\d+)?$)")
-#: The name of a file up to its number, as in cat.12.jpg.
-_LABEL_IN_NAME = r"([^/\d]*?[^/\d\W_])[-_. (]*\d+[^/\d]*(?:\.\w+)?$"
-_LEAST = 3  # files that each label of the pattern needs at least
 _MANY = 3  # one in so many files shows that the names mean something
 _KINDS = 3  # folders of images, of their masks and, perhaps, of something else
 _FEW_FILES = 5  # the names of fewer may be the same by chance
+_MOST_LISTS = 4  # with more, none of them is that of the labels
+_LEVELS = 5  # below the source that a refusal shows
 
 
-#: Settings of [data] with which a source is read in one way.
-Way = Mapping[str, Any]
-_FIRST_LEVEL: dict[str, Any] = {"class_level": 1}
+@dataclass(frozen=True)
+class Tree:
+    """The files of a source in folders, none of which is hidden or skipped.
+
+    Attributes:
+        images: The images, without labels.
+        others: Paths of files that are no images.
+        empty: Paths of folders without a file.
+        head: Function that reads the first bytes of a file, at most as many as it is given.
+        place: The folder on this machine; None for an archive or a bucket.
+    """
+
+    images: Sequence[Item]
+    others: Sequence[str]
+    empty: Collection[str]
+    head: Callable[[str, int], bytes]
+    place: Path | None
 
 
-class Ambiguity(Exception):
-    """A tree can be read in several ways; the message says why."""
+@dataclass(eq=False)
+class Folder:
+    """A folder of a source with the images in it."""
 
-    def __init__(self, why: str, *ways: Way) -> None:
-        """Remember the likeliest ways, the likeliest first."""
-        super().__init__(why)
-        self.ways = ways
+    path: str  # with a slash at its end; "" for the source itself
+    name: str
+    folders: dict[str, Folder] = field(default_factory=dict)
+    files: list[Item] = field(default_factory=list)
+    total: int = 0  # number of images at any depth
 
+    @classmethod
+    def of(cls, tree: Tree) -> Folder:
+        """Return the folder of a whole source."""
+        root = cls("", "")
+        by_folder: dict[str, list[Item]] = collections.defaultdict(list)
+        for item in tree.images:
+            by_folder[item.path.rpartition("/")[0]].append(item)
+        for path, items in by_folder.items():
+            root.at(path, len(items)).files += items
+        for path in tree.empty:  # a class without a file, unlike a folder of other files alone
+            root.at(path)
+        return root
 
-@dataclass
-class Layout:
-    """The reading of a tree with the settings of [data]."""
+    def at(self, path: str, more: int = 0) -> Folder:
+        """Return the folder at a path below this one, made if missing, and count more images."""
+        folder = self
+        folder.total += more
+        for name in filter(None, path.split("/")):
+            if name not in folder.folders:
+                folder.folders[name] = Folder(f"{folder.path}{name}/", name)
+            folder = folder.folders[name]
+            folder.total += more
+        return folder
 
-    source: Source
-    tree: Folder
-    descend: bool  # whether a single folder around all others is passed
-    notes: list[Finding] = field(default_factory=list)
-    classes: list[str] = field(default_factory=list)  # paths of the class folders, after `scan`
+    def filled(self) -> list[Folder]:
+        """Return the folders directly in this one that hold images at any depth, by name."""
+        return [self.folders[name] for name in sorted(self.folders) if self.folders[name].total]
 
-    def scan(self) -> Scan:
-        """Read the tree.
+    def words(self) -> list[Folder]:
+        """Return those of `filled` that may be classes by their names: digits name none."""
+        return [folder for folder in self.filled() if any(map(str.isalpha, folder.name))]
 
-        Raises ConfigError if it is not laid out as expected, and Ambiguity if it can be read in
-        several ways.
+    def passed(self, classes: Collection[str] = ()) -> Folder:
+        """Return the folder below single folders without an image beside them.
+
+        One that has the name of a class is not passed.
         """
-        roots = self.roots()
-        pattern = self.source.options.label_pattern
-        cells: _Cells = {folder: (None, split) for folder, split in roots}
-        cells |= {} if pattern else self._class_cells(roots)
-        items = self._items(cells)
-        self.classes = [folder.path for folder, (label, _) in cells.items() if label]
-        if pattern:
-            items = labelled(items, pattern)
-            self.classes = [folder.path for folder in self.tree.walk() if folder.files]
-        unlabelled = self._without_labels(roots, items)
-        items = [item for item in items if item.split not in unlabelled]
-        if pattern:
-            missed = [item.path for item in items if not item.label]
-            self.notes += [noted("unlabelled_file", p, "no label in its name") for p in missed]
-            items = [item for item in items if item.label]
-        labels = {label for label, split in cells.values() if label and split not in unlabelled}
-        splits = {split for _, split in cells.values()} - {None, *unlabelled}
-        options = self.source.options
-        settings = {name: getattr(options, name) for name in ("class_level", "label_pattern")}
-        given = [f"data.{name} is {value}" for name, value in settings.items() if value]
-        expected = "; ".join([EXPECTED_TREE, *given])
-        least = self.source.least_classes
-        return listed(self.source.locator, items, expected, least, self.notes, labels, splits)
-
-    def roots(self) -> Layer:
-        """Return the folders that hold the class folders: those of the splits, or the top."""
-        top = self._passed(self.tree) if self.descend else self.tree
-        layer = with_splits([(folder, None) for folder in top.filled()], self._given())
-        if [split_of(folder.name) for folder, _ in layer] == [names.TRAIN]:
-            layer = [(layer[0][0], names.TRAIN)]  # alone, beside loose files
-        splits = {split for _, split in layer}
-        if not splits or None in splits or len(splits) < len(layer):
-            return [(top, None)]
-        # A single folder in a split is passed, unless it has the name of a class in another split.
-        several = [folder.names() for folder, _ in layer if len(folder.filled()) > 1]
-        classes = set[str]().union(*several)
-        return [(self._passed(folder, classes), split) for folder, split in layer]
-
-    def _given(self) -> dict[str, str]:
-        """Return the splits that `data.split_folders` gives to names of folders."""
-        return dict(entry.rsplit("=", 1) for entry in self.source.options.split_folders)
-
-    def _passed(self, folder: Folder, classes: Set[str] = frozenset()) -> Folder:
-        """Return the folder that holds classes or splits, and note single folders around them."""
-        top = folder.passed(classes)
-        if top is not folder:
-            self._note("single_folder", top, "the only folder; the classes are those in it")
+        top = self
+        while len(top.folders) == 1 and not top.files:
+            (inner,) = top.folders.values()
+            if not inner.filled() or inner.name in classes:
+                break
+            top = inner
         return top
 
-    def _note(self, kind: str, folder: Folder, detail: str, count: int = 1) -> None:
-        self.notes.append(noted(kind, folder.path.rstrip("/"), detail, count))
-
-    def _class_cells(self, roots: Layer) -> _Cells:
-        """Return label and split of the class folders, and of the splits in them."""
-        layer = inside(roots)
-        for _ in range(self.source.options.class_level - 1):
-            layer = inside(with_splits(layer, self._given()))
-        cells: _Cells = {folder: (folder.name, split) for folder, split in layer}
-        classes = [folder for folder in cells if folder.total]
-        if self.source.options.class_level:
-            self._note_inner(classes)
-            return cells
-        parts = {part: folder.name for folder in classes for part in folder.filled()}
-        is_deep = any(folder.files for folder in classes) or any(part.filled() for part in parts)
-        splits = [] if is_deep else with_splits([(part, None) for part in parts], self._given())
-        if any(split for _, split in splits) and not named(classes):
-            return cells | {part: (parts[part], split) for part, split in splits}
-        if len({folder.name for folder in classes}) >= self.source.least_classes:
-            check_folders([root for root, _ in roots], classes)
-        self._note_inner(classes)
-        return cells
-
-    def _note_inner(self, classes: Iterable[Folder]) -> None:
-        """Note the folders in class folders, whose images are of the class, too."""
-        for folder in classes:
-            for inner in folder.filled():
-                images = plural(inner.total, "image")
-                detail = f"{folder.name} holds the folder {inner.name}: {images}"
-                self._note("inner_folder", inner, detail, inner.total)
-
-    def _items(self, cells: _Cells) -> list[Item]:
-        """Return the items with the label and the split of the folder that they are in."""
-        items: list[Item] = []
-        waiting: list[tuple[Folder, str | None, str | None]] = [(self.tree, None, None)]
+    def walk(self) -> Iterator[Folder]:
+        """Yield this folder and all folders below it that hold images."""
+        waiting = [self]
         while waiting:
-            folder, label, split = waiting.pop()
-            label, split = cells.get(folder, (label, split))
-            items += [item.placed(label, split) for item in folder.files]
-            waiting += [(below, label, split) for below in folder.filled()]
-        return items
-
-    def _without_labels(self, roots: Layer, items: Iterable[Item]) -> set[str]:
-        """Return and note the held-out splits that have no class of train."""
-        labels: dict[str | None, set[str]] = {split: set() for _, split in roots}
-        for item in items:
-            if item.label and item.split in labels:
-                labels[item.split].add(item.label.lower())
-        train = labels.get(names.TRAIN)
-        unlabelled = {split for split in labels if split and train and not train & labels[split]}
-        for folder, split in roots:
-            if split in unlabelled:
-                detail = "in no folder of a class of train, so that they have no label"
-                self._note("unlabelled_folder", folder, detail, folder.total)
-        return unlabelled
+            folder = waiting.pop()
+            yield folder
+            waiting += folder.filled()
 
 
-def labelled(items: Sequence[Item], pattern: str) -> list[Item]:
-    """Return the items with the labels that a pattern finds in their paths, None for none."""
+#: Folders side by side, each with the split of what is in it.
+_Layer = Sequence[tuple[Folder, str | None]]
+
+
+def lay_out(listing: Listing, tree: Tree, options: DataSettings, least_classes: int) -> None:
+    """Add the images of a tree to a listing, with their labels and splits.
+
+    Args:
+        listing: Gets items, classes and notes.
+        tree: The files.
+        options: Settings of the source.
+        least_classes: Number of classes that the source needs.
+
+    Raises:
+        ConfigError: The tree is not laid out as expected, or can be read in two ways.
+    """
+    root = Folder.of(tree)
+    # An evaluation may have one class, whose images are in folders of their own.
+    is_descended = least_classes > 1 or tree.place is None
+    roots = _roots(root.passed() if is_descended else root)
+    layer = roots
+    for _ in range(options.class_level or 1):
+        layer = [(inner, split) for folder, split in layer for inner in folder.folders.values()]
+    classes = [folder for folder, _ in layer if folder.total]
+    lists = named_images(tree.others, tree.head, tree.images)
+    why = _not_laid_out(root, roots, classes, tree, options, least_classes)
+    if not why:
+        items = _with_places(root, roots, [] if options.label_pattern else layer)
+        if options.label_pattern:
+            items = _labelled(items, options.label_pattern, listing.notes)
+            classes = [folder for folder in root.walk() if folder.files]
+        else:
+            folders = (folder.name for folder, split in layer if split in (None, names.TRAIN))
+            listing.classes |= set(folders)
+            if not options.class_level:
+                several = len({folder.name for folder in classes}) > 1
+                lists = _contradicting(lists, items) if several else lists
+                shown = join_names([named.file for named in lists])
+                why = f"{shown} may give other labels than the folders" if lists else ""
+    if why:
+        others = other_sources(tree.others, tree.head, tree.place)
+        levels = _levels(roots)
+        raise refused(listing, why, levels, lists, others, tree.place, options)
+    listing.items += items
+    _note_others(listing.notes, tree, classes)
+
+
+def _not_laid_out(
+    root: Folder,
+    roots: _Layer,
+    classes: Sequence[Folder],
+    tree: Tree,
+    options: DataSettings,
+    least_classes: int,
+) -> str:
+    """Return why a tree cannot be read, or may be read in another way; "" if it is laid out."""
+    if not root.total:
+        held = f"no image, but {_counted(tree.others)}" if tree.others else "no file"
+        return f"found {held}; {EXPECTED_TREE}"
+    if options.label_pattern:
+        search = re.compile(options.label_pattern).search
+        if any(search(item.path) for item in tree.images):
+            return ""
+        return f"data.label_pattern {options.label_pattern!r} finds no label"
+    if not classes:
+        images = plural(root.total, "image")
+        example = tree.images[0].path
+        return f"found {images} in no folder of a class, such as {example}; {EXPECTED_TREE}"
+    if options.class_level:
+        return ""
+    return _second_reading([folder for folder, _ in roots], classes, least_classes)
+
+
+def _counted(files: Iterable[str]) -> str:
+    """Count files by their endings: `12 files (.npy 10, .txt 2)`."""
+    endings = collections.Counter(file_names.ending_of(file) or file for file in files)
+    shown = [f"{ending} {count:,}" if count > 1 else ending for ending, count in endings.items()]
+    return f"{plural(endings.total(), 'file')} ({join_names(shown)})"
+
+
+def _roots(top: Folder) -> _Layer:
+    """Return the folders that hold the class folders: those of the splits, or the top."""
+    splits = [(folder, split_of(folder.name)) for folder in top.filled()]
+    named = [split for _, split in splits]
+    if not are_splits([folder.name for folder, _ in splits]) or len({*named}) < len(named):
+        return [(top, None)]
+    # A single folder in a split is passed, unless it has the name of a class in another split.
+    several = (folder.filled() for folder, _ in splits if len(folder.filled()) > 1)
+    classes = {folder.name for folders in several for folder in folders}
+    return [(folder.passed(classes), split) for folder, split in splits]
+
+
+def _with_places(root: Folder, roots: _Layer, classes: _Layer) -> list[Item]:
+    """Return all items with the label and the split of the folder that they are in.
+
+    A held-out split without a class of train has no labels.
+    """
+    of_train = {folder.name.lower() for folder, split in classes if split == names.TRAIN}
+    known = {split for folder, split in classes if folder.name.lower() in of_train}
+    places = {folder: ("", split) for folder, split in roots}
+    for folder, split in classes:
+        is_labelled = not of_train or split is None or split in known
+        places[folder] = (folder.name if is_labelled else "", split)
+    items: list[Item] = []
+    waiting: list[tuple[Folder, tuple[str, str | None]]] = [(root, ("", None))]
+    while waiting:
+        folder, place = waiting.pop()
+        label, split = place = places.get(folder, place)
+        items += [item.placed(label or None, split) for item in folder.files]
+        waiting += [(below, place) for below in folder.filled()]
+    return items
+
+
+def _labelled(items: Iterable[Item], pattern: str, notes: Notes) -> list[Item]:
+    """Return the items in whose paths a pattern finds a label, and note the others."""
     expression = re.compile(pattern)
-    matches = ((item, expression.search(item.path)) for item in items)
-    return [item.placed((match and match[1]) or None, item.split) for item, match in matches]
+    labelled = []
+    for item in items:
+        match = expression.search(item.path)
+        if match and match[1]:
+            labelled.append(item.placed(match[1], item.split))
+        else:
+            notes.add("unlabelled_file", item.path, "no label in its name")
+    return labelled
 
 
-def check_folders(roots: Sequence[Folder], classes: Sequence[Folder]) -> None:
-    """Check that the folders in the roots, the top or the splits, are the classes.
+def _contradicting(lists: Sequence[NamedImage], items: Iterable[Item]) -> list[NamedImage]:
+    """Return the tables whose first row gives an image of the tree another label.
 
-    Raises Ambiguity if other folders or only some of them may be the classes.
+    Of many tables, as one beside each image, none is that of the labels.
     """
-    inner = parts(classes)
-    splits = named(classes)
-    others = [folder for folder in classes if folder not in splits]
-    if inner and splits:
-        problem = f"and {join_names(_names(others))} beside them do not"
-        if not others:
-            problem = (
-                "but not one folder for each, with train among them, and the same rest of the name"
-            )
-        why = f"{join_names(_names(splits))} name splits, {problem}"
-        # A split without two classes is rather one of the classes.
-        is_filled = any(len(folder.passed().names()) > 1 for folder in splits)
-        ways = [_way_to_splits(splits, others)] if is_filled else []
-        raise Ambiguity(why, *ways, _FIRST_LEVEL)
-    if inner:
-        shown = _names([part for folders in inner.values() for part in folders])
-        around = join_names(_names(inner))
-        why = f"folders of images ({join_names(shown)}) are in {around}"
-        ways = _ways_inside(roots[0], classes, inner)
-        raise Ambiguity(f"{why}, so that either may be the classes", *ways)
-    for beside in companions(classes):
-        files = f"many files, those of {beside},"
-        why = f"{files} are called as others of their class, as masks are"
-        raise Ambiguity(why, _FIRST_LEVEL | {"skip": (beside,)}, _FIRST_LEVEL)
-    for folders in (root.filled() for root in roots):
-        if _have_same_files(folders):
-            shown = [folder.name for folder in folders]
-            why = f"the files of {join_names(shown)} have the same names throughout"
-            pattern = label_pattern(item.path for folder in folders for item in folder.files)
-            ways = [{"label_pattern": pattern, "skip": _paths(folders[1:])}] if pattern else []
-            raise Ambiguity(f"{why}, as images and their masks have", *ways, _FIRST_LEVEL)
+    tables = [named for named in lists if not named.file.lower().endswith(TEXT)]
+    depth = min((named.file.count("/") for named in tables), default=0)
+    tables = [named for named in tables if named.file.count("/") == depth]
+    labels = {item.path: item.label for item in items} if tables else {}
+
+    def agrees(named: NamedImage) -> bool:
+        given = {label.lower() for path in named.images if (label := labels.get(path))}
+        return not given or not given.isdisjoint(named.words)
+
+    return [named for named in tables if not agrees(named)] if len(tables) <= _MOST_LISTS else []
 
 
-def _names(folders: Iterable[Folder]) -> list[str]:
-    return sorted({folder.name for folder in folders})
+def _note_others(notes: Notes, tree: Tree, classes: Sequence[Folder]) -> None:
+    """Note the files that are no images.
 
-
-def _paths(folders: Iterable[Folder]) -> tuple[str, ...]:
-    """Return folders as entries of `data.skip`."""
-    return tuple(sorted(f"/{folder.path}"[:-1] for folder in folders))
-
-
-def _way_to_splits(splits: Sequence[Folder], others: Sequence[Folder]) -> Way:
-    """Return the likeliest way to read folders of which some name splits, or not one for each."""
-    said = [split_of(folder.name) for folder in splits]
-    doubled = [folder for folder in splits if said.count(split_of(folder.name)) > 1]
-    are_alike = all(folder.names() == splits[0].names() for folder in others)
-    if others and not (are_alike and len(splits) == 1):
-        return {"skip": _paths(others)}
-    if doubled:
-        return {"skip": _paths([min(doubled, key=lambda folder: folder.total)])}
-    train = max(splits, key=lambda folder: (split_of(folder.name) == names.TRAIN, folder.total))
-    given = {folder.name: split_of(folder.name) for folder in splits}
-    given |= dict(zip(_names(others), (names.TEST, names.VALIDATION), strict=False))
-    given[train.name] = names.TRAIN
-    return {"split_folders": tuple(f"{name}={split}" for name, split in given.items())}
-
-
-def _ways_inside(
-    root: Folder, classes: Sequence[Folder], inner: Mapping[Folder, Sequence[Folder]]
-) -> list[Way]:
-    """Return the likeliest ways to read class folders that hold folders of images."""
-    beside = {folder.name.lower() for folder in classes if folder not in inner}
-    called = [{part.name.lower() for part in folders} for folders in inner.values()]
-    if beside and beside <= set().union(*called):
-        return [{"skip": _paths(inner)}, _FIRST_LEVEL]  # the tree stands again in itself
-    above = root.path.count("/")
-    depths = {part.path.count("/") - above for folders in inner.values() for part in folders}
-    by_level: Way = {"class_level": max(depths)}
-    if beside or not set.intersection(*called):
-        return [_FIRST_LEVEL, by_level]
-    return [by_level, _FIRST_LEVEL]
-
-
-def label_pattern(paths: Iterable[str]) -> str:
-    """Return the pattern of the labels that most files have in their names; "" without them."""
-    items = [Item(path) for path in paths]
-    labels = [item.label for item in labelled(items, _LABEL_IN_NAME) if item.label]
-    counts = collections.Counter(labels)
-    are_labels = len(counts) > 1 and min(counts.values()) >= _LEAST
-    return _LABEL_IN_NAME if are_labels and 2 * len(labels) > len(items) else ""
-
-
-def named(folders: Sequence[Folder]) -> list[Folder]:
-    """Return the folders that name splits; none where they may be classes.
-
-    Such classes are those of a single split that is not plainly train, as in train_station, or as
-    in test beside dog.
+    What is in a class folder is left out, unless it belongs to an image there by its name.
     """
-    called = [folder for folder in folders if split_of(folder.name)]
-    is_train = any(are_splits([folder.name, names.TEST]) for folder in called)
-    return called if is_train or len({split_of(folder.name) for folder in called}) > 1 else []
+    places = {folder.path.rstrip("/") for folder in classes}
+
+    def class_of(path: str) -> str:
+        return next((above for above in above_of(path) if above in places), "")
+
+    by_class: dict[str, list[str]] = collections.defaultdict(list)
+    for file in tree.others:
+        by_class[class_of(file)].append(file)
+    images: dict[str, list[str]] = collections.defaultdict(list)
+    for item in tree.images if by_class else ():
+        images[class_of(item.path)].append(item.path)
+    for name, files in by_class.items():
+        beside = file_names.companions(files, images[name]) if name else set(files)
+        for file in files:
+            reason = "beside_images" if file in beside else "no_image"
+            if file_names.may_hold_images(file):
+                notes.add("may_hold_images", file)
+            else:
+                ending = file_names.ending_of(file) or file.rpartition("/")[2]
+                notes.add(reason, file, shown=ending)
 
 
-def parts(classes: Sequence[Folder]) -> dict[Folder, list[Folder]]:
-    """Return the folders in each of these that may be classes, too.
+def _second_reading(roots: Sequence[Folder], classes: Sequence[Folder], least_classes: int) -> str:
+    """Return why a tree may be read in another way than by these classes; "" if it may not."""
+    several = len({folder.name for folder in classes}) > 1
+    inner = {}
+    if several or least_classes > 1:
+        inner = {folder: _side_by_side(folder) for folder in classes}
+    inside = sorted(set().union(*inner.values()))
+    if inside:
+        around = join_names(sorted({folder.name for folder, parts in inner.items() if parts}))
+        if are_splits(inside):
+            return f"{around} hold splits ({join_names(inside)}); put the classes into the splits"
+        why = f"folders of images ({join_names(inside)}) are in {around}"
+        return f"{why}, so that either may be the classes"
+    below = collections.Counter(part.name for folder in classes for part in folder.words())
+    recurring = sorted(name for name, count in below.items() if count > 1)
+    if len(recurring) > 1:
+        shown = join_names(recurring)
+        return f"folders of the same names ({shown}) are in many, so that they may be the classes"
+    if several:
+        for name in _companions(classes):
+            return f"many files, those of {name}, are called as others of their class, as masks are"
+        for folders in (folder.filled() for folder in roots):
+            if _have_same_files(folders):
+                shown = join_names([folder.name for folder in folders])
+                return (
+                    f"the files of {shown} have the same names throughout, as images and their "
+                    "masks have"
+                )
+    return ""
 
-    There are several of them side by side at any depth, or one in a folder that names a split.
-    """
-    if len({folder.name for folder in classes}) < 2:
-        return {}
-    inner: dict[Folder, list[Folder]] = {}
-    splits = named(classes)
-    for folder in classes:
-        inside = folder.filled() if folder in splits else folder.words()
-        beside = [words for words in map(Folder.words, folder.walk()) if len(words) > 1]
-        beside += [inside] if folder in splits and not beside else []
-        inner |= {folder: [part for words in beside for part in words]} if any(beside) else {}
-    return inner
+
+def _side_by_side(folder: Folder) -> set[str]:
+    """Return the names of folders side by side in a folder, at any depth, that may be classes."""
+    beside = (inner.words() for inner in folder.walk())
+    return {part.name for words in beside if len(words) > 1 for part in words}
 
 
-def companions(classes: Sequence[Folder]) -> list[str]:
+def _companions(classes: Sequence[Folder]) -> list[str]:
     """Return what a third of the files, called as others of their class, have in common.
 
     It is "*_mask*" where x_mask lies beside x, or the name of a folder.
@@ -340,3 +377,31 @@ def _stems(folder: Folder) -> list[str]:
 
 def _stem(item: Item) -> str:
     return file_names.stem_and_ending(item.path)[0].lower()
+
+
+def _levels(roots: _Layer) -> list[Level]:
+    """Return what stands at each level below the roots, as `data.class_level` counts."""
+    levels: list[Level] = []
+    layer = [folder for folder, _ in roots]
+    depths = {folder.path.count("/") for folder in layer}
+    for number in range(1, _LEVELS + 1):
+        pairs = [(folder, inner) for folder in layer for inner in folder.filled()]
+        if not pairs:
+            break
+        by_name: collections.Counter[str] = collections.Counter()
+        joined: collections.Counter[str] = collections.Counter()
+        parents: dict[str, set[str]] = collections.defaultdict(set)
+        for folder, inner in pairs:
+            by_name[inner.name] += inner.total
+            joined[f"{folder.name}/{inner.name}"] += inner.total
+            parents[inner.name].add(folder.name)
+        levels.append(Level(f"level {number}", by_name, {"class_level": number}))
+        recurs = len(by_name) > 1 and any(len(above) > 1 for above in parents.values())
+        if number > 1 and recurs and len(depths) == 1:
+            around = "[^/]+/" * (min(depths) + number - 2)
+            pattern = f"^{around}([^/]+/[^/]+)/"
+            levels.append(
+                Level(f"levels {number - 1} and {number}", joined, {"label_pattern": pattern})
+            )
+        layer = [inner for _, inner in pairs]
+    return levels

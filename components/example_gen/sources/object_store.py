@@ -9,67 +9,83 @@ https://s3fs.readthedocs.io/en/latest/#credentials).
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
-from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.sources.base import (
+from imgpipe.components.common.image_file import file_names
+from imgpipe.components.example_gen.sources.images import BYTE_LIMIT, Item, Listing, Reader
+from imgpipe.components.example_gen.sources.layout import (
     EXPECTED_TREE,
-    Item,
-    Scan,
-    Source,
-    SourceKind,
+    SECOND_FOLDER,
+    Tree,
+    lay_out,
 )
-from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, safe_path
-from imgpipe.components.example_gen.sources.refusal import lay_out
+from imgpipe.components.example_gen.sources.walk import divided, not_passed_over, safe_path
 from imgpipe.models.errors import ConfigError, ResourceError, first_line
-from imgpipe.models.finding import Finding
 from imgpipe.models.machine.system import install_extra
+from imgpipe.models.settings.data import DataSettings
 
+#: Begin the specs of object stores.
+SCHEMES: Final = ("gs://", "s3://")
 #: Names of a content's checksum in the listings of S3 and of Google Cloud Storage, whose composite
 #: objects have no MD5 (https://cloud.google.com/storage/docs/composite-objects).
 _CHECKSUMS = ("ETag", "md5Hash", "crc32c", "etag")
 
 
-class ObjectStoreSource(Source):
-    """All objects below a prefix, whose locator is the URI with scheme and bucket."""
+def list_objects(uri: str, options: DataSettings, least_classes: int) -> Listing:
+    """List the objects below a URI with scheme and bucket.
 
-    def unchecked(self) -> Scan:
-        """List the objects; see `Source.unchecked`.
+    Raises:
+        ConfigError: There is no object, or the tree is not laid out as expected.
+        ResourceError: The package for this store is missing, or the store does not answer.
+    """
+    system, root = _opened(uri)
+    listing = Listing(uri, _ObjectReader(uri), EXPECTED_TREE, SECOND_FOLDER)
+    items: dict[str, Item] = {}
+    for name, about in _objects(uri, system, root).items():
+        key = name.removeprefix(root)
+        path, unsafe = safe_path(key.lstrip("/"))
+        if unsafe:
+            listing.notes.add("unsafe_name", name, unsafe)
+        # A name with a slash at its end is an empty object that stands for a folder.
+        elif path and about["type"] == "file" and not name.endswith("/"):
+            if path in items:
+                listing.notes.add("repeated_name", path, "several objects; the last one counts")
+            items[path] = _item(path, key, about)
+    if not items:
+        raise ConfigError(f"data source {uri!r} does not exist or holds no object; {EXPECTED_TREE}")
 
-        Raises ResourceError if the package for this store is missing, or the store does not answer.
-        """
-        system, root = _opened(self.locator)
-        objects = self._objects(system, root)
-        if not objects:
-            raise ConfigError(
-                f"data source {self.locator!r} does not exist or holds no object; {EXPECTED_TREE}"
-            )
-        notes: list[Finding] = []
-        items: dict[str, Item] = {}
-        for name, about in objects.items():
-            key = name.removeprefix(root)
-            path, unsafe = safe_path(key.lstrip("/"))
-            if unsafe:
-                notes.append(noted("unsafe_name", name, unsafe))
-            # A name with a slash at its end is an empty object that stands for a folder.
-            elif path and about["type"] == "file" and not name.endswith("/"):
-                if path in items:
-                    notes.append(
-                        noted("repeated_name", path, "several objects; the last one counts")
-                    )
-                items[path] = _item(path, key, about)
-        return lay_out(self, list(items.values()), (), notes)
+    def head(path: str, length: int) -> bytes:
+        _, key = _size_and_key(items[path])
+        try:
+            return bytes(system.cat_file(f"{root}{key}", start=0, end=length))
+        except Exception:  # each store has error types of its own
+            return b""
 
-    def read(self, item: Item) -> bytes:
-        """Read one object; see `Source.read`.
+    around = {path.rpartition("/")[0].rpartition("/")[0] for path in items}
 
-        Raises OSError, too, if the object is larger than 256 MiB, or has another size than when it
-        was listed.
-        """
+    def is_called_image(path: str) -> bool:
+        """Whether only the name is known of an image: one without ending, and no README."""
+        return not file_names.has_ending(path) and path.rpartition("/")[0] not in around
+
+    paths = not_passed_over(items, options.skip, listing.notes)
+    images, others = divided(paths, is_called_image)
+    tree = Tree([items[path] for path in images], others, (), head, None)
+    lay_out(listing, tree, options, least_classes)
+    return listing
+
+
+@dataclass(frozen=True)
+class _ObjectReader(Reader):
+    """Reads objects below a URI; the part of an item is `size:key`."""
+
+    uri: str
+
+    def _read(self, item: Item) -> bytes:
         size, key = _size_and_key(item)
         if size > BYTE_LIMIT:
             raise OSError(f"larger than {BYTE_LIMIT >> 20} MiB ({size:,} bytes)")
-        system, root = _opened(self.locator)
+        system, root = _opened(self.uri)
         try:
             data = bytes(system.cat_file(f"{root}{key}"))
         except Exception as error:  # each store has error types of its own
@@ -78,18 +94,19 @@ class ObjectStoreSource(Source):
             raise OSError(f"has {len(data):,} bytes, but {size:,} when it was listed")
         return data
 
-    def _objects(self, system: Any, root: str) -> dict[str, dict[str, Any]]:
-        system.invalidate_cache()  # fsspec would answer with its last listing
-        try:
-            return dict(system.find(root, detail=True))
-        except FileNotFoundError:
-            return {}
-        except Exception as error:  # each store has error types of its own
-            why = first_line(error).rstrip(".")
-            raise ResourceError(
-                f"data source {self.locator!r} cannot be listed: {why}. Check the "
-                "network, the name of the bucket and the credentials in the environment."
-            ) from error
+
+def _objects(uri: str, system: Any, root: str) -> dict[str, dict[str, Any]]:
+    system.invalidate_cache()  # fsspec would answer with its last listing
+    try:
+        return dict(system.find(root, detail=True))
+    except FileNotFoundError:
+        return {}
+    except Exception as error:  # each store has error types of its own
+        why = first_line(error).rstrip(".")
+        raise ResourceError(
+            f"data source {uri!r} cannot be listed: {why}. Check the network, the name of the "
+            "bucket and the credentials in the environment."
+        ) from error
 
 
 def _opened(uri: str) -> tuple[Any, str]:
@@ -110,25 +127,14 @@ def _opened(uri: str) -> tuple[Any, str]:
 def _item(path: str, key: str, about: dict[str, Any]) -> Item:
     """Return an item with the checksum of its listing; the kind of checksum is a part of it.
 
-    The locator is the size and the key below the root, which is `/cat//1.jpg` for cat/1.jpg.
+    Its part is the size and the key below the root, which is `/cat//1.jpg` for cat/1.jpg.
     """
     kind = next((kind for kind in _CHECKSUMS if about.get(kind)), "")
     version = f"{kind}:{about[kind]}" if kind and about["size"] <= BYTE_LIMIT else ""
-    return Item(path, version=version, locator=f"{about['size']}:{key}")
+    return Item(path, version=version, part=f"{about['size']}:{key}")
 
 
 def _size_and_key(item: Item) -> tuple[int, str]:
     """Return the size of an object in bytes, and its key below the root."""
-    size, _, key = item.locator.partition(":")
+    size, _, key = item.part.partition(":")
     return int(size), key
-
-
-def _kind(scheme: str) -> SourceKind:
-    return SourceKind(
-        scheme,
-        lambda locator, *how: ObjectStoreSource(f"{scheme}:{locator}", *how),
-        is_path=False,
-    )
-
-
-KINDS = (_kind("gs"), _kind("s3"))

@@ -1,38 +1,30 @@
-"""What all tables of images share: their columns, their text, and their refusal.
+"""What all tables of images share: their columns, their rows, and their refusal.
 
 Lists of files, tables of pixels, TFRecord files and TensorFlow Datasets find their columns or
-features here, so that all of them know the same words. A table that is not as `docs/data.md` says
-is refused in one form, and `docs/how-to/lists.md` has short programs that write one that is read.
+features here, so that all of them know the same words, and `add_rows` makes items of their rows. A
+table that is not as `docs/data.md` says is refused in one form, and `docs/how-to/lists.md` has
+short programs that write one that is read.
 """
 
 from __future__ import annotations
 
 import collections
-import csv
-import io
-import itertools
-import json
 import re
 import shlex
-import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from imgpipe.components.common.formatting import join_names
-from imgpipe.components.common.image_file import file_names
-from imgpipe.components.common.splits import are_splits
-from imgpipe.components.example_gen.notes import noted
+from imgpipe.components.common.formatting import join_names, plural
+from imgpipe.components.common.image_row import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
+from imgpipe.components.common.splits import are_splits, split_of, split_word
+from imgpipe.components.example_gen.notes import Notes
+from imgpipe.components.example_gen.sources.images import Item, Listing
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.files import json_object
-from imgpipe.models.files.regular_files import open_regular
-from imgpipe.models.finding import Finding
 from imgpipe.models.settings.data import DataSettings
 
-if TYPE_CHECKING:
-    import pandas
-
+ROLES: Final = ("path", "label", "split", "group")
 #: Usual names of columns and features by role, the surest first. Case and everything that is
 #: neither a letter nor a digit are ignored: "Class Name", "class_name" and "ClassName" are one.
 _USUAL = {
@@ -54,36 +46,50 @@ _USUAL = {
 }
 _USUAL["path"] = (*_USUAL["name"], "image", "img", "imageid", "imgid", "id")
 #: Setting that names the column of a role.
-SETTINGS = {
+_SETTINGS = {
     "path": "image_column",
     "image": "image_column",
     "label": "label_column",
     "group": "group_column",
 }
-_REPEATED = 0.5  # values for each row of a column that says more than the row
-_LINE_LIMIT = 1 << 26  # characters of a line; 2048 x 2048 RGB pixels take 50 MB
-#: Words for an empty cell, as `pandas.read_csv` knows them. "none" and "na" in lower case may be
-#: classes: no gesture, and a syllable.
-_EMPTY = {"None", "NA", "", "nan", "-nan", "null", "n/a", "<na>", "#n/a", "#na"}
+_COORDINATES = ("x", "y")  # a column y beside x is none of labels
+_REASONS = (TWO_SPLITS, TWO_GROUPS, TWO_LABELS)
+#: Words for an empty cell. "none" and "na" in lower case may be classes: no gesture, a syllable.
+_EMPTY = frozenset(
+    {"None", "NA", "", "nan", "-nan", "NaN", "-NaN", "null", "NULL", "n/a", "N/A", "<NA>", "#N/A"}
+)
 _ONE_LABEL = re.compile(r"^\[\s*(?:'([^']*)'|\"([^\"]*)\"|([^'\",\s]*))\s*\]$")
-_SIGNS_IN_WORDS = "_-'’.()"  # signs that stand in the name of one class: t-shirt, No. 5
-_SEPARATORS = re.compile(r"\0+|\s-+\s|(?<=\d)\s+(?=\d)")  # between several labels
-_WORDS = re.compile(r"[\s_-]+")  # between words, each of which may be a label
-_SEVERAL = re.compile(r"[^\W][|;]|^\[.*[,.\s].*\]$|^[\d\s]+$")  # surely several labels
-_MAX_COLUMNS = 200  # rows of JSON may have different keys, so that a table may be very large
-_MOST_SPLITS = 50  # words for splits and folds in a column
-_FOLDS_SHOWN = 5  # words for splits and folds that a message shows
+_SEVERAL_LABELS = re.compile(r"\w\s*[|;]|^\[.*[,\s].*\]$", re.DOTALL)
+_SPLIT_VALUES = 50  # most words in a column of splits and folds
 _SHOWN = 12  # columns and cells that a message shows
 _LONGEST_CELL = 40  # characters of a cell that a message shows
-#: Endings of JSON Lines.
-JSON_LINES = (".jsonl", ".ndjson")
-_START = 200  # bytes in which the first character of a file is
 #: Where a message sends a person whose table is not read.
-GUIDE = "docs/how-to/lists.md has short pandas programs that write a table that is read"
+GUIDE: Final = "docs/how-to/lists.md has short pandas programs that write a table that is read"
 
 
-def _word(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.lower())
+class Row(NamedTuple):
+    """What a row says of an image, in the texts of its cells; "" for nothing."""
+
+    place: str  # for messages, such as "row 7"
+    item: Item  # without label, split and group
+    label: str = ""
+    split: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one file, or of one part of a data set.
+
+    Attributes:
+        name: Its name, for messages.
+        rows: Its rows.
+        split: Split of the rows that name none; None if it is to be assigned.
+    """
+
+    name: str
+    rows: Sequence[Row]
+    split: str | None = None
 
 
 def is_usual(name: str, role: str) -> bool:
@@ -91,94 +97,52 @@ def is_usual(name: str, role: str) -> bool:
     return _word(name) in _USUAL[role]
 
 
+def _word(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
 def find_columns(
     where: str, titles: Sequence[str], options: DataSettings, roles: Iterable[str]
 ) -> dict[str, int]:
     """Return the index of the column or feature of each role, -1 for none.
 
-    A setting gives its name or index, and it is a ConfigError if there is no such column; otherwise
-    it has one of the usual names. `titles` are empty where a table has no header.
+    A column has one role: what a setting names is not taken for another role by its usual name.
+
+    Args:
+        where: The source, for messages.
+        titles: Titles of the columns; empty where a table has no header.
+        options: Settings of the source, which may name columns by title or by index from 0.
+        roles: The roles.
+
+    Raises:
+        ConfigError: A setting names a column that is not there.
     """
     words = [_word(title) for title in titles]
     columns = {}
     for role in roles:
-        wanted = getattr(options, SETTINGS[role]) if role in SETTINGS else ""
-        if not wanted:
-            usual = (words.index(word) for word in _USUAL[role] if word in words)
+        wanted = getattr(options, _SETTINGS[role]) if role in _SETTINGS else ""
+        columns[role] = _wanted(where, titles, wanted) if wanted else -1
+    for role, column in columns.items():
+        if column < 0:
+            free = [word if n not in columns.values() else "" for n, word in enumerate(words)]
+            if set(_COORDINATES) <= set(free):
+                free[free.index("y")] = ""
+            usual = (free.index(word) for word in _USUAL[role] if word in free)
             columns[role] = next(usual, -1)
-        elif wanted in titles:
-            columns[role] = titles.index(wanted)
-        elif wanted.isdecimal() and (not titles or int(wanted) < len(titles)):
-            columns[role] = int(wanted)
-        elif words.count(_word(wanted)) == 1:
-            columns[role] = words.index(_word(wanted))
-        else:
-            others = f"; found {join_names(titles, _SHOWN)}" if titles else ""
-            raise ConfigError(f"data source {where!r} has no column or feature {wanted!r}{others}")
     return columns
 
 
-def refuse_splits(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> None:
-    """Refuse a table in which a column that nothing reads names splits and is not called so.
-
-    It is a ConfigError if all cells name splits, train among them. The number of a fold counts as
-    train, as in a column of 0, 1, 2 and test.
-    """
-    for number, cells in columns.items():
-        words = sorted({split_text(cell) for cell in set(cells)} - {""})
-        splits = {names.TRAIN if word.isdecimal() else word for word in words[: _MOST_SPLITS + 1]}
-        if len(words) <= _MOST_SPLITS and are_splits(splits):
-            raise not_read(
-                where,
-                f"the column {titles[number]} names splits ({join_names(words, _FOLDS_SHOWN)}): "
-                "call it split, and write train, validation or test into each cell",
-            )
-
-
-def split_text(text: str) -> str:
-    """Return the word in the text of a cell of a split; tables of Google AutoML name none so."""
-    return "" if text.upper() == "UNASSIGNED" else text
-
-
-def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) -> list[Finding]:
-    """Note columns whose cells repeat, and which nothing reads, with what they may be."""
-    notes = []
-    for number, cells in columns.items():
-        values = sorted({cell for cell in cells if cell})
-        if 1 < len(values) <= _REPEATED * len(cells):
-            detail = f"{len(values):,} values ({join_names(values, 3)})"
-            column = shlex.quote(header[number])
-            way = (
-                f"if it says which images belong together: --set data.group_column={column}; if it "
-                f"is the class: --set data.label_column={column}; if it says which images are held "
-                "out: write train, validation or test into each cell, and call it split"
-            )
-            notes.append(noted("unused_column", header[number], detail, remedies=[way]))
-    return notes
-
-
-def encoding(file: BinaryIO) -> str:
-    """Return the Unicode encoding of a table by its first bytes; spreadsheets write UTF-16."""
-    detected = json.detect_encoding(file.read(4))
-    file.seek(0)
-    return "utf-8-sig" if detected == "utf-8" else detected
-
-
-def first_rows(path: Path) -> tuple[str, list[list[str]]]:
-    """Return the delimiter of a table, and the cells of its first two rows ([] for none)."""
-    try:
-        with open_regular(path) as file, io.TextIOWrapper(file, encoding(file), "replace") as text:
-            lines = filter(str.strip, iter(lambda: text.readline(_LINE_LIMIT), ""))
-            first = list(itertools.islice(lines, 2))
-    except OSError:  # whoever reads the table says so
-        first = []
-    delimiter = max(",\t;", key=first[0].count) if first else ","
-    if first and delimiter not in first[0]:
-        # Beside others, it stands between several labels or words.
-        delimiter = "|" if "|" in first[0] else " "
-    csv.field_size_limit(_LINE_LIMIT)
-    rows = [[cell.strip() for cell in row] for row in csv.reader(first, delimiter=delimiter)]
-    return delimiter, [*rows, [], []][:2]
+def _wanted(where: str, titles: Sequence[str], wanted: str) -> int:
+    """Return the index of the column that a setting names."""
+    words = [_word(title) for title in titles]
+    if wanted in titles:
+        return titles.index(wanted)
+    if wanted.isdecimal() and (not titles or int(wanted) < len(titles)):
+        return int(wanted)
+    if words.count(_word(wanted)) == 1:
+        return words.index(_word(wanted))
+    others = f"; found {join_names(titles, _SHOWN)}" if titles else ""
+    raise ConfigError(f"data source {where!r} has no column or feature {wanted!r}{others}")
 
 
 def is_number(cell: str) -> bool:
@@ -190,69 +154,146 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def cell_text(cell: str) -> str:
+def cell_text(cell: str, classes: Collection[str] = ()) -> str:
     """Return the label, split or group in a cell, "" for none.
 
     Spreadsheets add decimals ("3.0" becomes "3"), and programs write words for an empty cell.
+
+    Args:
+        cell: The cell.
+        classes: Names of classes, which are never empty.
     """
     cell = cell.strip()
+    if cell in classes:
+        return cell
     if cell.startswith("["):  # a list of one label
         cell = _ONE_LABEL.sub(r"\1\2\3", cell)
-    if cell in _EMPTY or (cell.lower() in _EMPTY and cell.lower() not in ("none", "na")):
+    if cell in _EMPTY:
         return ""
     return cell[:-2] if cell.endswith(".0") and cell[:-2].isdecimal() else cell
 
 
-def check_single_labels(
-    where: str, labels: Collection[str], allowed: Collection[str]
-) -> list[Finding]:
-    """Return notes of labels that are made of the words of others: water bird beside bird, water.
+def add_rows(listing: Listing, tables: Sequence[Table], options: DataSettings) -> None:
+    """Add the items of rows to a listing, with a problem where rows contradict each other.
 
-    Labels that list others and are not `allowed` as names of classes are a ConfigError.
+    Raises:
+        ConfigError: A word names no split, or a cell lists several labels.
     """
-    several, doubtful = _of_several(set(labels) - set(allowed))
+    said: dict[Item, list[tuple[str, tuple[str, ...]]]] = collections.defaultdict(list)
+    empty: collections.Counter[str] = collections.Counter()
+    for table in tables:
+        of_table = f" of {table.name}" if len(tables) > 1 else ""
+        for row in table.rows:
+            label = cell_text(row.label, options.classes)
+            split = _split(row, table)
+            said[row.item].append((f"{row.place}{of_table}", (split, cell_text(row.group), label)))
+            empty[row.label] += not label and bool(row.label)
+    for word, count in (+empty).items():
+        detail = f"{plural(count, 'row says', 'rows say')} {word!r}, which is read as no label"
+        way = f"if {word!r} is a class, list all classes in data.classes"
+        listing.notes.add("empty_label", word, detail, count, ways=[way])
+    for item, rows in said.items():
+        if len(rows) > 1:
+            places = join_names([place for place, _ in rows])
+            listing.notes.add("listed_twice", item.path, f"in {places}")
+    labels = {cells[-1] for rows in said.values() for _, cells in rows} - {""}
+    _require_one_label(listing.source, labels - {*options.classes, *listing.classes})
+    listing.classes |= labels
+    listing.items += [_with_cells(item, rows) for item, rows in said.items()]
+
+
+def _split(row: Row, table: Table) -> str:
+    """Return the split of a row; tables of Google AutoML say that it is to be assigned."""
+    text = cell_text(row.split)
+    if not text or text.upper() == "UNASSIGNED":
+        return table.split or ""
+    return split_word(text, f"{table.name!r}, {row.place}")
+
+
+def _with_cells(item: Item, rows: Sequence[tuple[str, tuple[str, ...]]]) -> Item:
+    """Return the item of an image, with a problem if its rows contradict each other."""
+    problem = item.problem
+    values: list[str | None] = []
+    # The label comes last, because a person may correct it, and the other problems would remain.
+    for number, reason in enumerate(_REASONS):
+        places: dict[str, str] = {}
+        for place, cells in rows:
+            places.setdefault(cells[number], place)
+        places.pop("", None)
+        values.append(next(iter(places)) if len(places) == 1 else None)
+        if len(places) > 1 and not problem:
+            in_rows = (f"{value!r} ({place})" for value, place in places.items())
+            problem = f"{reason}: listed as {' and '.join(in_rows)}"
+    split, group, label = values
+    return Item(item.path, label, split, group=group, problem=problem, part=item.part)
+
+
+def _require_one_label(where: str, labels: Iterable[str]) -> None:
+    """Refuse cells that list several labels."""
+    several = sorted(filter(_SEVERAL_LABELS.search, labels))
     if several:
         raise ConfigError(
             f"data source {where!r} gives several labels to an image: {join_names(several)}. "
             "Expected one label in each row, because the answer of the model is one class; "
             f"{GUIDE}. Labels that are the name of one class nevertheless go in data.classes"
         )
-    detail = "made of the names of other classes"
-    way = "if it lists several labels: keep one in each row, as docs/how-to/lists.md shows"
-    return [noted("doubtful_label", label, detail, remedies=[way]) for label in doubtful]
 
 
-def _of_several(labels: set[str]) -> tuple[list[str], list[str]]:
-    """Return the labels that list several, and those that may.
+def with_splits_of_names(source: str, tables: Sequence[Table]) -> list[Table]:
+    """Return the tables of files with the splits that the names of several files say.
 
-    A label is divided at any sign that does not stand in words. It lists several if each part
-    recurs in other company: clear/road beside clear/sea and fog/road. Animal/cat and animal/dog are
-    names, and so are black cat and white cat; it is doubtful if two words are classes of their own.
+    The name of a file that is the whole source need not: crash_test_photos.tfrecord. Of several,
+    all have to that hold rows without a split, or none, because such rows would count as train.
+
+    Raises:
+        ConfigError: Some names say a split, and others do not.
     """
-    parts_of = {label: _parts(label) for label in labels if not is_number(label)}
-    company: dict[str, set[frozenset[str]]] = collections.defaultdict(set)
-    for parts in parts_of.values():
-        for part in parts:
-            company[part].add(parts)
-    several = {
-        label
-        for label, parts in parts_of.items()
-        if len(parts) > 1
-        and (_SEVERAL.search(label) or all(len(company[part]) > 1 for part in parts))
-    }
-    folded = {label.casefold() for label in labels}
-    words_of = {label: {*_WORDS.split(label.casefold())} for label in labels - several}
-    doubtful = [label for label, words in words_of.items() if len(words & folded) > 1]
-    return sorted(several), sorted(doubtful)
+    unsaid = [table.name for table in tables if not all(row.split for row in table.rows)]
+    given = {name: split_of(name) if len(tables) > 1 else None for name in unsaid}
+    named = [f"{name} ({split})" for name, split in given.items() if split]
+    others = [name for name in unsaid if not given[name]]
+    if named and others:
+        raise ConfigError(
+            f"data source {source!r}: some files name a split ({join_names(named)}) and others "
+            f"do not ({join_names(others)}). "
+            "Expected a word such as train, validation or test in the name of each file, or in "
+            "none. Rename the files, or give the split in a column or feature named split."
+        )
+    return [Table(table.name, table.rows, given.get(table.name)) for table in tables]
 
 
-def _parts(label: str) -> frozenset[str]:
-    """Return what stands between the separators in a label, whatever script they are of."""
-    text = unicodedata.normalize("NFKC", label.casefold())
-    signs = {sign for sign in text if unicodedata.category(sign)[0] in "PS"}
-    for sign in signs.difference(_SIGNS_IN_WORDS):
-        text = text.replace(sign, "\0")
-    return frozenset(filter(None, map(str.strip, _SEPARATORS.split(text))))
+def refuse_splits(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> None:
+    """Refuse a table in which a column that nothing reads names splits and is not called so.
+
+    The number of a fold counts as train, as in a column of 0, 1, 2 and test.
+
+    Raises:
+        ConfigError: All cells of a column name splits, train among them.
+    """
+    for number, cells in columns.items():
+        words = sorted({cell for cell in set(cells) if cell.upper() != "UNASSIGNED"} - {""})
+        splits = {names.TRAIN if word.isdecimal() else word for word in words[: _SPLIT_VALUES + 1]}
+        if len(words) <= _SPLIT_VALUES and are_splits(splits):
+            raise not_read(
+                where,
+                f"the column {titles[number]} names splits ({join_names(words, 5)}): "
+                "call it split, and write train, validation or test into each cell",
+            )
+
+
+def note_unread(notes: Notes, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> None:
+    """Note columns whose cells repeat, and which nothing reads, with what they may be."""
+    for number, cells in columns.items():
+        values = sorted({cell for cell in cells if cell})
+        if 1 < len(values) <= len(cells) / 2:
+            detail = f"{len(values):,} values ({join_names(values, 3)})"
+            column = shlex.quote(titles[number])
+            way = (
+                f"if it says which images belong together: --set data.group_column={column}; if it "
+                f"is the class: --set data.label_column={column}; if it says which images are held "
+                "out: write train, validation or test into each cell, and call it split"
+            )
+            notes.add("unused_column", titles[number], detail, ways=[way])
 
 
 def not_read(
@@ -276,70 +317,3 @@ def not_read(
 
 def _shortened(cell: str) -> str:
     return cell if len(cell) <= _LONGEST_CELL else f"{cell[:_LONGEST_CELL]}…"
-
-
-def read_rows(file: Path, by_number: bool) -> tuple[list[str], pandas.DataFrame]:
-    """Return the titles of a list's columns, and its cells by the number of the row.
-
-    Without a header, the titles are the numbers of the columns. The columns of JSON Lines are all
-    keys. `by_number` says that columns are given by numbers, so that there may be no header. A file
-    that is no such list is an OSError or a ValueError.
-    """
-    import pandas
-
-    if is_json_lines(file):
-        objects = dict(json_rows(file))
-        titles = list(dict.fromkeys(key for value in objects.values() for key in value))
-        _check_width(titles)
-        rows = [[_json_text(value.get(title)) for title in titles] for value in objects.values()]
-        return titles, pandas.DataFrame(rows, index=list(objects), columns=range(len(titles)))
-    delimiter, (first, _) = first_rows(file)
-    _check_width(first)
-    with open_regular(file) as stream:
-        text = {"dtype": str, "na_filter": False, "encoding": encoding(stream)}
-        table = pandas.read_csv(stream, sep=delimiter, header=None, **text).fillna("")
-    table = table.apply(lambda column: column.str.strip())
-    table.index += 1
-    first = table.iloc[0].tolist()
-    titled = any(is_usual(cell, role) for cell in first for role in ("path", "label"))
-    if not titled and (by_number or any(map(file_names.is_image, first))):
-        return list(map(str, table.columns)), table
-    return first, table[1:]
-
-
-def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a JSON Lines file with the numbers of their lines.
-
-    Raises ValueError for a line that is no object in JSON.
-    """
-    with open_regular(file) as stream, io.TextIOWrapper(stream, encoding(stream)) as lines:
-        for row, line in enumerate(iter(lambda: lines.readline(_LINE_LIMIT), ""), 1):
-            try:
-                value = json_object.parse(line) if line.strip() else {}
-            except ValueError as error:
-                raise ValueError(f"row {row}: {error}") from None
-            if value:
-                yield row, value
-
-
-def _json_text(value: Any) -> str:
-    """Return a JSON value as text; null is "", and what holds other values is JSON."""
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else str(value).strip()
-
-
-def _check_width(titles: Sequence[str]) -> None:
-    if len(titles) > _MAX_COLUMNS:
-        raise ValueError(f"it has {len(titles):,} columns")
-
-
-def is_json_lines(file: Path) -> bool:
-    """Whether a file is JSON Lines, by its ending or by its first character."""
-    if file_names.ending_of(file.name) in JSON_LINES:
-        return True
-    try:
-        with open_regular(file) as stream:
-            return stream.read(_START).decode("utf-8-sig", "replace").lstrip().startswith("{")
-    except OSError:
-        return False

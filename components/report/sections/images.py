@@ -17,7 +17,7 @@ from imgpipe.components.report.blocks import data_reasons, said, section
 from imgpipe.components.report.commands import review_command
 from imgpipe.components.run_record.result import Result
 from imgpipe.models import names
-from imgpipe.models.finding import Fate, Finding
+from imgpipe.models.finding import UNUSED, Fate, Finding
 
 #: Number of images shown for each kind of warning, the worst first.
 IMAGES = 6
@@ -28,6 +28,7 @@ _LOOKS: Mapping[str, show.SpanLook] = {
     "rejected": "bad",
     "repaired": "good",
     "warned": "warn",
+    "left_out": "warn",
     "not_used": "warn",
     "noted": "muted",
 }
@@ -53,7 +54,7 @@ def data(result: Result) -> Iterator[show.ResultBlock]:
     if result["data_gate"] is not None and not is_check:
         yield from _gate(result, result["data_gate"])
     yield from class_counts(data, result["classes"])
-    fates = {"not_used", "noted"} if is_check else {"warned", "not_used", "noted"}
+    fates = {*UNUSED, "noted"} if is_check else {"warned", *UNUSED, "noted"}
     yield from examples(data["findings"], fates)
 
 
@@ -156,7 +157,7 @@ def _examples(finding: Finding) -> show.Folded:
         cards.append(([picture] if number < IMAGES else [], lines))
     blocks.append(show.Cards(cards))
     # A folder that is not used is one example, and counts with all of its files.
-    hidden = 0 if finding["fate"] == "not_used" else finding["count"] - len(cards)
+    hidden = 0 if finding["fate"] in UNUSED else finding["count"] - len(cards)
     if hidden:
         blocks.append(show.Sentence(f"… {hidden:,} more", "muted"))
     fate = show.Span(finding["fate"].replace("_", " "), _LOOKS[finding["fate"]])

@@ -7,7 +7,7 @@ import pytest
 
 from imgpipe import components
 from imgpipe.components.data_gate import accepted
-from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources import read_source
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.settings.data import DataSettings, GateSettings
@@ -38,12 +38,12 @@ def run(tmp_path, tfx):
     schema.parent.mkdir(parents=True)
 
     def make(folder, accept_changes=0, last=None, **section):
-        scan = open_source(str(folder)).scan()
+        scan = read_source(str(folder)).hashed()
         gate = GateSettings(**{**_LOOSE, **section})
         judged_by = accepted.parameters(schema, scan.fingerprint, gate, last)
         judged_by["accept_changes"] |= accept_changes
         facts = Facts(
-            vocabulary=scan.vocabulary,
+            vocabulary=scan.classes,
             fingerprint=scan.fingerprint,
             data_key=scan.fingerprint,
             **judged_by,

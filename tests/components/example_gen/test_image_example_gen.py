@@ -7,7 +7,7 @@ import pytest
 
 from imgpipe.components.common.storage.records import first, read_examples, shard_files, text
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources import read_source
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
@@ -22,9 +22,9 @@ def read(tmp_path):
 
     def make(folder, name="examples", fingerprint=None, shard_size=256, **sections):
         settings = settings_of(folder, tmp_path / "out", **sections)
-        scan = open_source(settings.data.source, settings.data).scan()
+        scan = read_source(settings.data.source, settings.data).hashed()
         planned = fingerprint or scan.fingerprint
-        given = Given(settings, Facts(vocabulary=scan.vocabulary, fingerprint=planned))
+        given = Given(settings, Facts(vocabulary=scan.classes, fingerprint=planned))
         uri = str(tmp_path / name)
         make.summary = ingest(beam_pipeline(), uri, given, shard_size)
         found = {}
@@ -69,7 +69,7 @@ def test_missing_validation_is_carved_out_of_train(photos, read):
 
 def test_a_source_that_changed_since_planning_is_refused(photos, read, encode):
     folder = photos({"cat": 3, "dog": 3})
-    planned = open_source(str(folder)).scan().fingerprint
+    planned = read_source(str(folder)).hashed().fingerprint
     (folder / "cat/new.jpg").write_bytes(encode(seed=900))
     with pytest.raises(ResourceError, match="changed while the run was reading them"):
         read(folder, fingerprint=planned)

@@ -13,8 +13,7 @@ from imgpipe.components.common.image_file import content
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.example_gen import inspection
 from imgpipe.components.example_gen.inspection import InspectionCache, inspect
-from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.example_gen.sources.folder import FolderSource
+from imgpipe.components.example_gen.sources import Item, read_source
 from imgpipe.models.errors import ResourceError
 from imgpipe.serving.look import Look
 from tests.components.filtered import Memory
@@ -23,10 +22,10 @@ LIMIT = 1_000_000
 
 
 def read(folder, limit=LIMIT, vocabulary=("a", "b")):
-    source = FolderSource(str(folder))
+    images = read_source(str(folder))
     return {
         record.path: record
-        for record in inspect(source, source.listing().items, limit, vocabulary=vocabulary)
+        for record in inspect(images.reader, images.items, limit, vocabulary=vocabulary)
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.example_gen.inspection import inspect
-from imgpipe.components.example_gen.sources.base import Item
+from imgpipe.components.example_gen.sources.images import Item
 from tests.components.filtered import Memory, Run
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from imgpipe.components.common.image_row import Row
-from imgpipe.components.example_gen.notes import gathered, noted
+from imgpipe.components.example_gen.notes import Notes
 from imgpipe.components.image_filter.findings import joined, not_used, of_images, of_source, titles
 from imgpipe.models.finding import make_finding
 from tests.declared import made
@@ -24,44 +24,51 @@ def test_findings_in_files_are_grouped_with_the_worst_first_and_their_ways():
     assert second["title"] == "hardly anything to see", "words of people, not of the program"
 
 
+def noted(*added):
+    """Return the findings about what is added to notes: (reason, path, count)."""
+    notes = Notes()
+    for reason, path, count in added:
+        notes.add(reason, path, count=count)
+    return notes.findings()
+
+
 def test_what_is_not_used_is_one_line():
-    notes = [
-        noted("skipped", "masks", count=400),
-        noted("unused_column", "lesion_id"),
-        noted("text_file", "a/1.txt", count=40),
-        noted("hidden", ".DS_Store"),
-        noted("hidden_file", "a/.pending-1.jpg"),
-    ]
-    found = of_source(gathered(notes), {"a": 900, "b": 900})
+    found = of_source(
+        noted(
+            ("skipped", "masks", 400),
+            ("unused_column", "lesion_id", 1),
+            ("no_image", "a/1.txt", 40),
+            ("hidden", ".DS_Store", 1),
+            ("hidden_file", "a/.pending-1.jpg", 1),
+        ),
+        {"a": 900, "b": 900},
+    )
     assert not_used(found) == (
-        "1 file whose name begins with a dot; skipped masks (400 files); 40 texts; column lesion_id"
+        "1 file whose name begins with a dot (a/.pending-1.jpg); "
+        "40 files that are no images (a/1.txt); 400 skipped files (masks); 1 column (lesion_id)"
     )
-    assert not_used(of_source([noted("hidden", ".DS_Store")], PETS)) == ""
-    many = [noted("unused_column", f"c{n}") for n in range(6)]
-    assert (
-        not_used(of_source(gathered(many), PETS))
-        == "column c0, column c1, column c2, column c3, 2 more"
-    )
+    assert not_used(of_source(noted(("hidden", ".DS_Store", 1)), PETS)) == ""
+    many = noted(*(("unused_column", f"c{n}", 1) for n in range(6)))
+    assert not_used(of_source(many, PETS)) == "6 columns (c0, c1, c2, c3, 2 more)"
 
 
 @pytest.mark.parametrize(
-    ("kind", "count", "decides"),
+    ("reason", "count", "decides"),
     [
         ("skipped", 60, True),  # as many as a class has
-        ("unlabelled_folder", 75, True),
+        ("unlabelled_split", 75, True),
         ("unlabelled_file", 80, True),  # a third of all
         ("hidden_file", 60, True),
         ("skipped", 59, False),
-        ("text_file", 60, True),  # whatever they are, in a class
-        ("text_beside", 400, False),
-        ("folder_without_images", 400, False),
-        ("other_file", 400, True),  # images that nobody reads, perhaps
-        ("archive_file", 1, True),
-        ("empty_file", 1, True),
+        ("no_image", 60, True),  # whatever they are, in a class
+        ("beside_images", 400, False),
+        ("may_hold_images", 1, True),
+        ("unreadable_folder", 1, True),
+        ("outside_link", 1, True),
     ],
 )
-def test_left_out_images_decide_if_they_are_many(kind, count, decides):
-    found = of_source(gathered([noted(kind, "x", count=count)]), PETS)
+def test_left_out_images_decide_if_they_are_many(reason, count, decides):
+    found = of_source(noted((reason, "x", count)), PETS)
     assert [one["decides"] for one in found] == [decides]
     assert bool(titles(found)) is decides
     if decides:

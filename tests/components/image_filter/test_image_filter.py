@@ -63,7 +63,7 @@ def test_every_fault_is_named_and_every_image_is_counted(faulty, done):
     assert summary["repaired"] == 1 and summary["by_reason"]["label_conflict"] == 2
     assert sum(row["cat"] for row in summary["by_split"].values()) == 15
     (hidden,) = [one for one in summary["findings"] if one["reason"] == "hidden_file"]
-    assert hidden["fate"] == "not_used" and hidden["examples"]
+    assert hidden["fate"] == "left_out" and hidden["examples"]
     assert done.rejects["cat/two.jpg"]["kept_copy"] == "cat/one.jpg"
     for path, reject in done.rejects.items():
         stored = done.root / "q" / reject["stored"]

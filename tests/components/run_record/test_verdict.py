@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgpipe.components.example_gen.notes import noted
+from imgpipe.components.example_gen.notes import Notes
 from imgpipe.components.image_evaluator.decision import Ruling
 from imgpipe.components.image_filter.data_summary import Families
 from imgpipe.components.image_filter.file_clues import FileClues
@@ -231,12 +231,15 @@ def test_a_run_without_evaluation_has_no_hint():
 
 
 def test_blessed_is_not_said_beside_much_that_was_left_out():
-    left_out = of_source([noted("skipped", "mask", count=60)], {"rock": 60, "paper": 60})
+    notes = Notes()
+    notes.add("skipped", "mask", count=9)
+    few = of_source(notes.findings(), {"rock": 60, "paper": 60})
+    notes.add("skipped", "mask", count=51)
+    left_out = of_source(notes.findings(), {"rock": 60, "paper": 60})
     found = result() | {"data": data_summary(findings=left_out)}
     assert verdict.sentence(found).startswith(
-        "blessed for the images that were used (not used: skipped mask (60 files)): "
+        "blessed for the images that were used (not used: 60 skipped files (mask)): "
     )
-    assert "Not used: skipped mask (60 files)." in render(found, {})
-    few = of_source([noted("skipped", "mask", count=9)], {"rock": 60, "paper": 60})
+    assert "Not used: 60 skipped files (mask)." in render(found, {})
     found["data"] = data_summary(findings=few)
     assert verdict.sentence(found).startswith("blessed: ")

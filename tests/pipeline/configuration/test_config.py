@@ -114,7 +114,6 @@ def test_what_is_wrong_is_named(tree, expected):
         ("data.group_pattern='('", "not a regular expression"),
         ("data.group_pattern=abc", "data.group_pattern: it needs round brackets"),
         ("data.label_pattern=abc", "data.label_pattern: it needs round brackets"),
-        ("data.split_folders=['rome']", "data.split_folders: expected names of folders"),
         (r'data.group_pattern="([^/]+)\.rf"', "in quotes is not valid TOML. Use single quotes"),
         ("data.classes=['a']", "two or more"),
         ("data.classes=cat,dog", "expected a list such as"),

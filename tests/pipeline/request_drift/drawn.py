@@ -13,11 +13,12 @@ from tensorflow_serving.apis import predict_pb2
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.common.storage.manifest import ANSWERS_FOLDER
 from imgpipe.components.data_gate import schema as schemas
-from imgpipe.components.example_gen.sources.request_log import LogSource
+from imgpipe.components.example_gen.notes import Notes
 from imgpipe.components.model_pusher import versions
 from imgpipe.models import names
 from imgpipe.models.files.described_files import VOCABULARY
 from imgpipe.pipeline.request_drift import requests
+from imgpipe.pipeline.request_drift.logged_answers import LoggedAnswers
 from imgpipe.serving import tensors
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.settings import ServerSettings
@@ -95,8 +96,8 @@ def push(out: Path, answers: np.ndarray) -> Path:
 
     made = out / "made"
     write_log(made / "log", probabilities(150), [image(9000 + i) for i in range(150)])
-    source = LogSource(str(made / "log"))
-    items = [answer.item for answer in source.answers([])]
+    source = LoggedAnswers(made / "log")
+    items = [answer.item for answer in source.answers(Notes())]
     measured = requests.measure(source, items, Path(), None)
     labels = np.resize(CLASSES, len(items))
     rows = [

@@ -6,13 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, LogSource
+from imgpipe.components.example_gen.notes import Notes
+from imgpipe.components.example_gen.sources import Item
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.features import feature_distribution
 from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.request_drift import comparison as comparing
+from imgpipe.pipeline.request_drift.logged_answers import LoggedAnswer, LoggedAnswers
 from imgpipe.pipeline.request_drift.requests import MeasuredImages, measure
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
@@ -35,9 +36,9 @@ def measured(tmp_path_factory):
             prefix = tmp_path_factory.mktemp("measured") / "r"
             sent = [image(number, brightness) for number in range(count)]
             write_log(prefix, probabilities(count), sent)
-            source = LogSource(str(prefix))
+            source = LoggedAnswers(prefix)
             known[count, brightness] = measure(
-                source, [answer.item for answer in source.answers([])], prefix, None
+                source, [answer.item for answer in source.answers(Notes())], prefix, None
             )
         return dataclasses.replace(known[count, brightness], scores=list(scores))
 

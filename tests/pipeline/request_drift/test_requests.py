@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.example_gen.inspection import inspect
-from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.request_log import LogSource
+from imgpipe.components.example_gen.notes import Notes
+from imgpipe.components.example_gen.sources import read_source
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.request_drift import requests
+from imgpipe.pipeline.request_drift.logged_answers import LoggedAnswers
 from tests.images import encoded
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
@@ -21,7 +22,8 @@ MODEL = {1: {*CLASSES}}
 
 def read(path, model=MODEL):
     """Return the compared version, the requests to it and the notes."""
-    return requests.read(LogSource(str(path)), model)
+    version, answers, notes = requests.read(LoggedAnswers(path), model)
+    return version, answers, notes.findings()
 
 
 def test_answers_are_read_with_their_images(tmp_path):
@@ -29,12 +31,12 @@ def test_answers_are_read_with_their_images(tmp_path):
     labels = ["owl", "cat", "dog"]
     write_log(tmp_path / "r", said, [image(0), image(1), image(0)], labels=labels)
     version, answers, notes = read(tmp_path / "r")
-    assert (version, notes) == (1, [])
+    assert (version, notes) == (1, ())
     assert [answer.label for answer in answers] == labels
     assert [answer.confidence for answer in answers] == pytest.approx([0.7, 0.5, 0.0])
     assert 0 < answers[0].time <= answers[-1].time
-    source = LogSource(str(tmp_path / "r"))
-    sent = [source.read(answer.item) for answer in answers]
+    reader = LoggedAnswers(tmp_path / "r").reader
+    sent = [reader.read(answer.item) for answer in answers]
     assert sent == [image(0), image(1), image(0)]
 
 
@@ -45,10 +47,8 @@ def test_the_newest_version_with_enough_answers_is_compared(tmp_path):
     write_log(tmp_path / "t", probabilities(2), version=3)
     version, answers, notes = read(tmp_path, model)
     assert (version, len(answers)) == (2, 55)
-    assert [(note["reason"], note["examples"][0]["path"], note["count"]) for note in notes] == [
-        ("other_answers", "version 1", 60),
-        ("other_answers", "version 3", 2),
-    ]
+    (note,) = notes
+    assert note["sentence"] == "62 answers of other versions (version 1 60, version 3 2)"
     assert read(tmp_path / "t", model)[0] == 3, "too few answers are better than none"
 
 
@@ -57,13 +57,13 @@ def test_the_log_of_another_model_is_refused_with_what_it_answers(tmp_path):
     with pytest.raises(ConfigError, match=r"answers such as fly.*classes cat, dog, owl.*--model"):
         read(tmp_path / "r")
     write_log(tmp_path / "s", probabilities(2)[:, :2], labels=["cat", "dog"])
-    with pytest.raises(ConfigError, match="answers such as cat, dog: other classes"):
+    with pytest.raises(ConfigError, match=r"answers such as cat, dog\): other classes"):
         read(tmp_path / "s")
 
 
 def test_answers_of_a_removed_version_are_named(tmp_path):
     write_log(tmp_path / "r", probabilities(2), version=1)
-    with pytest.raises(ResourceError, match="version 1: there is no such version") as refused:
+    with pytest.raises(ResourceError, match=r"version 1\): there is no such version") as refused:
         read(tmp_path / "r", {2: {*CLASSES}})
     assert "Expected: answers of version 2" in str(refused.value)
 
@@ -80,8 +80,8 @@ def test_a_file_without_records_is_refused(tmp_path, content, words):
 
 def measure(prefix, sent):
     write_log(prefix, probabilities(len(sent)), sent)
-    source = LogSource(str(prefix))
-    items = [answer.item for answer in source.answers([])]
+    source = LoggedAnswers(prefix)
+    items = [answer.item for answer in source.answers(Notes())]
     return requests.measure(source, items, Path(), None)
 
 
@@ -89,13 +89,12 @@ def test_measurements_are_those_of_ingestion(tmp_path):
     for label in ("cat", "dog"):
         (tmp_path / "photos" / label).mkdir(parents=True)
         (tmp_path / "photos" / label / "a.png").write_bytes(image(len(label) + ord(label[0])))
-    source = open_source(str(tmp_path / "photos"))
-    items = source.listing().items
+    images = read_source(str(tmp_path / "photos"))
     expected = [
         {name: row.metadata[name] for name in requests.FEATURES}
-        for row in inspect(source, items, 1_000_000)
+        for row in inspect(images.reader, images.items, 1_000_000)
     ]
-    measured = measure(tmp_path / "r", [source.read(item) for item in items])
+    measured = measure(tmp_path / "r", [images.reader.read(item) for item in images.items])
     assert measured.rows == expected and measured.undecodable == 0
 
 
@@ -108,8 +107,8 @@ def test_images_are_measured_with_the_colours_that_the_served_model_sees(tmp_pat
 def test_images_that_cannot_be_decoded_are_counted_and_removed_ones_are_not(tmp_path):
     write_log(tmp_path / "r", probabilities(3), [image(1), b"no image", image(2)])
     (file,) = write_log(tmp_path / "s", probabilities(2), [image(3), b"no image"])
-    source = LogSource(str(tmp_path))
-    items = [answer.item for answer in source.answers([])]
+    source = LoggedAnswers(tmp_path)
+    items = [answer.item for answer in source.answers(Notes())]
     file.unlink()
     measured = requests.measure(source, items, Path(), None)
     assert (len(measured.rows), measured.undecodable) == (2, 1)

@@ -10,7 +10,6 @@ repaired, because a model should be trained on the images that it will see.
 
 from __future__ import annotations
 
-from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_file.header import (
     HEIC_REMEDY,
     ONLY_PREVIEW,
@@ -142,8 +141,6 @@ def _unknown(image: ImageRow, detail: str) -> ImageFinding:
     """Name the reason of a file that is none of those that are read, and what to do."""
     name = image.other_kind
     remedy = image.other_remedy
-    if file_names.kind_by_ending(image.path) == "camera_raw":
-        return ImageFinding(UNDECODABLE, f"camera raw ({name})", remedy=_EXPORT_RAW)
     if image.other_format in converted_formats():  # the file is damaged
         return ImageFinding(UNDECODABLE, detail)
     if image.other_format == HEIC:
@@ -215,7 +212,7 @@ def no_label(image: ImageRow, _: object) -> CheckResult:
         return None
     if image.label:
         return f"label {image.label!r} is not in the vocabulary of the run"
-    return "the file is in no class folder, and no list gives it a label"
+    return "the source gives it no label"
 
 
 @check(

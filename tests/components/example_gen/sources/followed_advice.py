@@ -4,8 +4,7 @@ import json
 import re
 import shlex
 
-from imgpipe.components.example_gen.sources import open_source
-from imgpipe.models.errors import ConfigError
+from imgpipe.components.example_gen.sources import read_source
 from imgpipe.models.settings.data import DataSettings
 
 
@@ -26,15 +25,6 @@ def value(text):
         return text
 
 
-def scans(message, **options):
-    """Return the scan of each command in a message, or of those of a command that asks further."""
-    found = []
-    for where, given in commands(message):
-        source = open_source(where, DataSettings(**{**options, **given}))
-        try:
-            found.append(source.listing())
-        except ConfigError as further:
-            if not commands(further):
-                raise
-            found += scans(further, **options)
-    return found
+def read(message):
+    """Return the images that each command in a message reads."""
+    return [read_source(where, DataSettings(**given)) for where, given in commands(message)]

@@ -12,7 +12,7 @@ import google_crc32c
 import pytest
 
 from imgpipe.components.common.storage.records import make, serialise
-from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources import read_source
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.data import DataSettings
 from tests.components.example_gen.sources.trees import details, problems
@@ -70,15 +70,15 @@ def zip_of(path, method, content=bytes(1 << 26), claimed=1000):
 
 
 def test_a_zip_member_is_unpacked_no_further_than_it_claims(tmp_path):
-    source = open_source(str(zip_of(tmp_path / "x.zip", zipfile.ZIP_DEFLATED)))
-    assert [len(source.read(item)) for item in source.listing().items] == [1000, 1000]
+    images = read_source(str(zip_of(tmp_path / "x.zip", zipfile.ZIP_DEFLATED)))
+    assert [len(images.reader.read(item)) for item in images.items] == [1000, 1000]
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
 def test_zip_members_whose_decoder_cannot_be_bounded_are_refused(tmp_path, method):
     path = zip_of(tmp_path / "x.zip", method, bytes(9), 9)
     with pytest.raises(ConfigError, match=rf"'a/1\.jpg' is packed by method {method} of"):
-        open_source(str(path)).listing()
+        read_source(str(path))
 
 
 def masked(data):
@@ -87,20 +87,15 @@ def masked(data):
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_record_that_claims_a_tebibyte_is_refused(tmp_path, packed):
+def test_a_record_that_claims_a_tebibyte_is_refused(tmp_path):
     record = serialise(make({"image": b"x", "label": "a"}))
     parts = []
     for length in (len(record), 1 << 40):
         head = struct.pack("<Q", length)
         parts.append(head + masked(head) + record + masked(record))
-    whole = b"".join(parts)
-    if packed:
-        packer = zlib.compressobj(wbits=31)
-        whole = packer.compress(whole) + packer.flush()
-    (tmp_path / "x.tfrecord").write_bytes(whole)
+    (tmp_path / "x.tfrecord").write_bytes(b"".join(parts))
     with pytest.raises(ConfigError, match=r"record 1 at byte \d+ .*claims 1,099,511,627,776 bytes"):
-        open_source(str(tmp_path / "x.tfrecord")).listing()
+        read_source(str(tmp_path / "x.tfrecord"))
 
 
 def test_listed_pipes_devices_and_huge_sparse_files_are_not_read(tmp_path):
@@ -142,20 +137,16 @@ def test_links_that_leave_the_folder_are_read_only_where_allowed(tmp_path):
         )
         assert set(found.values()) == {""}
         assert problems(spec, allowed)["a/out.jpg"] == ""
-    links = details(open_source(str(root)).scan(), "outside_link")
+    links = details(read_source(str(root)), "outside_link")
     assert [*links] == ["b/more"] and "data.follow_links" in links["b/more"]
     assert "b/more/3.jpg" in problems(root, allowed)
-    (root / "c").symlink_to(tmp_path / "more")
-    with pytest.raises(ConfigError, match=r"folder 'c' is a link .*--set data\.follow_links=true"):
-        open_source(str(root)).listing()
-    assert "c/3.jpg" in problems(root, allowed)
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.tfrecord"])
 def test_tables_and_record_files_that_link_out_of_the_folder_are_refused(tmp_path, name):
-    (tmp_path / "elsewhere").write_bytes(b"a,1\n")
+    (tmp_path / "elsewhere").write_text(",".join(map(str, range(17))))
     folder = tmp_path / "tables"
     folder.mkdir()
     (folder / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match=f"{name}' is not read: .* is a link to .*outside of"):
-        open_source(str(folder)).listing()
+        read_source(str(folder))

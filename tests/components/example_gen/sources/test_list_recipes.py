@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources import read_source
 from tests.components.example_gen.sources.trees import counted, fill
 
 _PAGE = Path(__file__).resolve().parents[4] / "docs/how-to/lists.md"
@@ -19,7 +19,10 @@ _CAT_DOG = {":cat": 1, ":dog": 1}
 _SPLITS = ("train", "valid", "test")
 _UPLOADED = "/data/upload/1/1f3a9c2e-a.jpg,cat\n/data/?d=b.jpg,dog\n"
 _AUTOML = "TRAIN,gs://BUCKET/{0}a.jpg,cat\nTEST,gs://BUCKET/{0}b.jpg,dog\nUNASSIGNED,gs://BUCKET/{0}c.jpg,dog\n"
-_FER = "0,7 7 7 7,Training\n1,8 8 8 8,Training\n1,9 9 9 9,PublicTest\n"
+_FER = "".join(
+    f"{n},{' '.join([str(n)] * 16)},{split}\n"
+    for n, split in ((0, "Training"), (1, "Training"), (1, "PublicTest"))
+)
 #: By the title of each program: the tree of images, list.csv, and what the written list gives.
 _LISTS = {
     "A column of zeros and ones for each class": (
@@ -83,6 +86,11 @@ _LISTS = {
         "",
         {f"{split}:{c}": 1 for split in ("train", "validation", "test") for c in ("cat", "dog")},
     ),
+    "A list in the folder of each split": (
+        "{train,valid,test}/{a,b}.jpg",
+        "",
+        {f"{split}:{c}": 1 for split in ("train", "validation", "test") for c in ("cat", "dog")},
+    ),
     "A table with all pixels of an image in one cell": (
         "",
         f"emotion,pixels,Usage\n{_FER}",
@@ -101,6 +109,9 @@ _OTHER_FILES = {
     },
     "Text files with the names of the images of each split": {"test_list.txt": "c.jpg\n"},
     "A list for each split": {
+        f"{split}.csv": f"path,label\n{split}/a.jpg,cat\n{split}/b.jpg,dog\n" for split in _SPLITS
+    },
+    "A list in the folder of each split": {
         f"{split}/_classes.csv": "filename, cat, dog\na.jpg, 1, 0\nb.jpg, 0, 1\n"
         for split in _SPLITS
     },
@@ -116,5 +127,5 @@ def test_a_program_writes_a_list_that_is_read(tmp_path, monkeypatch, title):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     monkeypatch.chdir(tmp_path)
     exec(compile(_PROGRAMS[title], title, "exec"), {})
-    scan = open_source(str(tmp_path / "labelled.csv")).scan()
-    assert counted(scan) == counts and all(item.sha256 for item in scan.items)
+    images = read_source(str(tmp_path / "labelled.csv")).hashed()
+    assert counted(images) == counts and all(item.sha256 for item in images.items)

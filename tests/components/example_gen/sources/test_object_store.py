@@ -10,10 +10,12 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.object_store import ObjectStoreSource
-from imgpipe.models.errors import ResourceError
+from imgpipe.components.example_gen.sources import object_store, read_source, rules
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.settings.data import DataSettings, JudgeSettings
 from tests.components.example_gen.sources.trees import noted
+from tests.components.filtered import Run
+from tests.images import encoded, noise
 
 PHOTOS = {
     "photos/cats/a.jpg": b"one",
@@ -30,6 +32,7 @@ class Bucket:
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self.objects = dict(objects)
+        self.forbidden: set[str] = set()
         self.read: list[str] = []
         bucket = self
 
@@ -39,6 +42,8 @@ class Bucket:
                 key = unquote(address.path).removeprefix("/bucket").lstrip("/")
                 if not key:
                     self._answer(200, bucket._listing(parse_qs(address.query)), {})
+                elif key in bucket.forbidden:
+                    self._answer(403, b"<Error><Code>AccessDenied</Code></Error>", {})
                 elif key in bucket.objects:
                     bucket.read.append(key)
                     self._answer(200, bucket.objects[key], {"ETag": bucket._tag(key)})
@@ -97,43 +102,63 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     started.server.server_close()
 
 
-def test_folders_are_classes_and_a_scan_of_s3_reads_no_image(bucket: Bucket):
-    source = open_source("s3://bucket/photos")
-    scan = source.scan()
-    assert scan.vocabulary == ("cats", "dogs")
-    labels = {item.path: item.label for item in scan.items}
+def test_folders_are_classes_and_planning_reads_no_image(bucket: Bucket):
+    images = read_source("s3://bucket/photos").hashed()
+    assert images.classes == ("cats", "dogs")
+    labels = {item.path: item.label for item in images.items}
     assert labels == {
         "cats/a.jpg": "cats",
         "cats/deep/b.jpg": "cats",
         "dogs/c d+é.jpg": "dogs",
         "loose.jpg": None,
     }
-    assert ("hidden", ".hidden") in noted(scan)
+    assert ("hidden", ".hidden") in noted(images)
     assert bucket.read == []
-    contents = {item.path: source.read(item) for item in scan.items}
+    contents = {item.path: images.reader.read(item) for item in images.items}
     assert contents == {path: PHOTOS[f"photos/{path}"] for path in labels}
 
 
 def test_the_fingerprint_changes_with_the_content_alone(bucket: Bucket):
-    source = open_source("s3://bucket/photos/")
-    before = source.scan().fingerprint
-    assert source.scan().fingerprint == before
+    def fingerprint() -> str:
+        return read_source("s3://bucket/photos/").hashed().fingerprint
+
+    before = fingerprint()
+    assert fingerprint() == before
     bucket.objects["photos/cats/a.jpg"] = b"eno"  # the same size as before
-    changed = source.scan().fingerprint
+    changed = fingerprint()
     assert changed != before
     bucket.objects["photos/dogs/new.jpg"] = b"new"
-    assert source.scan().fingerprint not in (before, changed)
+    assert fingerprint() not in (before, changed)
 
 
 def test_an_object_that_was_changed_or_deleted_since_the_listing_is_an_error(bucket: Bucket):
-    source = open_source("s3://bucket/photos")
-    changed, gone = source.listing().items[:2]
+    images = read_source("s3://bucket/photos")
+    changed, gone = images.items[:2]
     bucket.objects[f"photos/{changed.path}"] = b"much longer"
     with pytest.raises(OSError, match="has 11 bytes, but 3 when it was listed"):
-        source.read(changed)
+        images.reader.read(changed)
     del bucket.objects[f"photos/{gone.path}"]
     with pytest.raises(OSError, match="NoSuchKey"):
-        source.read(gone)
+        images.reader.read(gone)
+
+
+def test_an_object_that_cannot_be_read_is_rejected_and_the_others_are_kept(
+    bucket: Bucket, tmp_path: Path
+):
+    """The run before ended with "changed while the run was reading", again and again."""
+    for number in range(8):
+        for label in ("cats", "dogs"):
+            bucket.objects[f"photos/{label}/{number}.png"] = encoded(noise(number), "PNG")
+    bucket.forbidden = {"photos/cats/3.png"}
+    done = Run(tmp_path, "s3://bucket/photos", judge=JudgeSettings(min_side=4))
+    assert done.rejects["cats/3.png"]["reason"] == "unreadable"
+    assert done.summary["kept"] > 0
+
+
+def test_a_list_of_other_labels_beside_the_folders_is_asked_about(bucket: Bucket):
+    bucket.objects["photos/list.csv"] = b"path,label\ncats/a.jpg,lion\n"
+    with pytest.raises(ConfigError, match=r"list\.csv may give other labels than the folders"):
+        read_source("s3://bucket/photos")
 
 
 def test_a_store_that_does_not_answer_is_named(bucket: Bucket, monkeypatch: pytest.MonkeyPatch):
@@ -142,7 +167,7 @@ def test_a_store_that_does_not_answer_is_named(bucket: Bucket, monkeypatch: pyte
     with pytest.raises(
         ResourceError, match=r"(?s)'s3://bucket/photos' cannot be listed: .*network"
     ):
-        open_source("s3://bucket/photos").listing()
+        read_source("s3://bucket/photos")
 
 
 def test_a_store_that_lists_no_checksums_is_read_and_hashed(tmp_path: Path):
@@ -150,8 +175,9 @@ def test_a_store_that_lists_no_checksums_is_read_and_hashed(tmp_path: Path):
     for path, data in PHOTOS.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(data)
-    scan = ObjectStoreSource(uri).scan()
-    found = {item.path: item.sha256 for item in scan.items}
+    listing = object_store.list_objects(uri, DataSettings(), 2)
+    images = rules.checked(listing, DataSettings(), 2).hashed()
+    found = {item.path: item.sha256 for item in images.items}
     assert found["cats/a.jpg"] == hashlib.sha256(b"one").hexdigest()
-    assert scan.vocabulary == ("cats", "dogs")
-    assert scan.fingerprint == open_source(str(tmp_path / "photos")).scan().fingerprint
+    assert images.classes == ("cats", "dogs")
+    assert images.fingerprint == read_source(str(tmp_path / "photos")).hashed().fingerprint

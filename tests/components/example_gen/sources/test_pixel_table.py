@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources import read_source
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.data import DataSettings
-from tests.components.example_gen.sources.trees import problems
+from tests.components.example_gen.sources.trees import counted, fill, noted, problems
 
 
 @pytest.fixture
@@ -39,10 +39,10 @@ def draw(count, *shape):
 
 
 def decoded(spec, options=None):
-    source = open_source(spec, options)
+    images = read_source(spec, options)
     return {
-        i.path: (i.label, np.asarray(Image.open(io.BytesIO(source.read(i)))))
-        for i in source.listing().items
+        i.path: (i.label, np.asarray(Image.open(io.BytesIO(images.reader.read(i)))))
+        for i in images.items
     }
 
 
@@ -67,10 +67,13 @@ def test_the_label_column_is_given_by_position_or_name(table, column):
 
 @pytest.mark.parametrize("title", ["Category", "class name", "labels", "y"])
 def test_the_label_has_the_usual_names_of_all_tables(tmp_path, title):
-    (tmp_path / "x.csv").write_text(f"p1,p2,p3,p4,{title}\n1,2,3,4,a\n5,6,7,8,NA\n5,6,7,8,b\n")
+    columns = [*(f"p{n}" for n in range(16)), title]
+    rows = [[*range(first, first + 16), label] for first, label in ((0, "a"), (1, "NA"), (2, "b"))]
+    text = "\n".join(",".join(map(str, row)) for row in (columns, *rows))
+    (tmp_path / "x.csv").write_text(text)
     found = decoded(str(tmp_path / "x.csv"))
     assert [label for label, _ in found.values()] == ["a", None, "b"]
-    assert found["x/0000002.png"][1].tolist() == [[1, 2], [3, 4]]
+    assert found["x/0000002.png"][1].tolist() == np.arange(16).reshape(4, 4).tolist()
 
 
 def test_bad_rows_are_unreadable_items_named_by_line(table, tmp_path):
@@ -85,42 +88,51 @@ def test_bad_rows_are_unreadable_items_named_by_line(table, tmp_path):
     assert problems(spec) == {
         f"t/{line:07d}.png": wrong if line in (5, 6, 7) else "" for line in range(1, 10)
     }
-    items = open_source(spec).listing().items
+    items = read_source(spec).items
     assert [item.path for item in items if item.label is None] == ["t/0000009.png"]
 
 
 def test_the_names_of_csv_files_in_a_folder_give_the_splits(table, tmp_path):
     table(draw(6, 4, 4), name="sign_mnist_train.csv")
     table(draw(3, 4, 4), name="sign_mnist_test.csv", header=True)
-    scan = open_source(str(tmp_path)).scan()
+    scan = read_source(str(tmp_path)).hashed()
     assert scan.given_splits == ("train", "test") and len(scan.items) == 9
     assert {i.split for i in scan.items if i.path.startswith("sign_mnist_test/")} == {"test"}
-    again = open_source(f"csv:{tmp_path / 'sign_mnist_test.csv'}").listing()
+    again = read_source(str(tmp_path / "sign_mnist_test.csv"))
     assert again.given_splits == () and len(again.items) == 3
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "it has no row"),
-        (
-            "1,2,3,4\n",
-            "4 columns, which are neither names .* nor the pixels of a square.* is 1, 2, 3, 4",
-        ),
-        ("a,1,2,3,4\na,1,2,3,4\n", r"one class only \(a\) in 2 files"),
-    ],
-)
-def test_a_table_without_images_is_refused_with_the_cause(tmp_path, text, message):
-    (tmp_path / "x.csv").write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        open_source(str(tmp_path / "x.csv")).listing()
-    with pytest.raises(ConfigError, match=r"does not exist; expected a \.csv with a label"):
-        open_source(str(tmp_path / "gone.csv")).listing()
+def test_other_files_beside_tables_of_pixels_are_noted(table, tmp_path):
+    """As in the folder of a competition: a picture, a table without labels, a sample of answers."""
+    table(draw(6, 4, 4), header=True, name="train.csv")
+    titles = ",".join(f"pixel{n}" for n in range(16))
+    (tmp_path / "test.csv").write_text(f"{titles}\n" + ",".join(["7"] * 16))
+    (tmp_path / "sample_submission.csv").write_text("ImageId,label\n1,0\n2,0\n")
+    (tmp_path / "signs.png").write_bytes(b"x")
+    images = read_source(str(tmp_path))
+    assert images.given_splits == ("train",) and len(images.items) == 6
+    assert noted(images) == [
+        ("beside_images", "sample_submission.csv"),
+        ("beside_images", "signs.png"),
+        ("unlabelled_split", "test/0000002.png"),
+    ]
+
+
+def test_tables_beside_folders_of_images_are_no_source(table, tmp_path):
+    table(draw(6, 4, 4), name="pixels.csv")
+    images = read_source(fill(tmp_path, "{cat,dog}/{1,2}.jpg"))
+    assert counted(images) == {":cat": 2, ":dog": 2}
+
+
+def test_a_table_whose_pixels_are_no_square_is_refused(table, tmp_path):
+    spec = table(draw(3, 4, 4), header=True)
+    with pytest.raises(ConfigError, match="17 columns, which are neither names of images nor"):
+        read_source(spec, DataSettings(group_column="pixel3"))
 
 
 def test_the_sample_of_sign_mnist_is_read(shared_data):
     folder = shared_data / "sign_mnist_sample"
-    scan = open_source(str(folder)).scan()
+    scan = read_source(str(folder)).hashed()
     assert (len(scan.items), scan.given_splits) == (199, ("train", "test"))
     assert not any(problems(folder).values())
     found = decoded(str(folder / "sign_mnist_test_11rows_noheader.csv"))

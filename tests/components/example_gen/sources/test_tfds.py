@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources import read_source
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.settings.data import DataSettings
 from tests.components.example_gen.sources.trees import noted
@@ -86,37 +86,36 @@ def colour(data):
 
 
 def test_a_prepared_set_gives_its_splits_labels_and_images(options):
-    source = open_source("tfds:tiny_shapes", options)
-    scan = source.scan()
-    assert scan.vocabulary == ("blade", "cloth", "stone") and len(scan.items) == 18
-    assert scan.given_splits == ("train", "test")
-    assert noted(scan) == [("unused_split", "extra")]
-    for item in scan.items:
+    images = read_source("tfds:tiny_shapes", options).hashed()
+    assert images.classes == ("blade", "cloth", "stone") and len(images.items) == 18
+    assert images.given_splits == ("train", "test")
+    assert noted(images) == [("unused_split", "extra")]
+    for item in images.items:
         number = int(item.path.rsplit("/")[-1].split(".")[0])
         assert item.label == NAMES[number % 3]
         assert item.path.startswith(f"{item.split}/0000")
-        assert colour(source.read(item)) == number
-    assert open_source("tfds:tiny_shapes:1.2.3", options).scan().fingerprint == scan.fingerprint
+        assert colour(images.reader.read(item)) == number
+    assert read_source("tfds:tiny_shapes:1.2.3", options).hashed().fingerprint == images.fingerprint
 
 
 def test_features_have_the_usual_names_of_all_tables(tmp_path):
     WordyShapes(data_dir=tmp_path).download_and_prepare()
-    scan = open_source("tfds:wordy_shapes:train", DataSettings(tfds_dir=str(tmp_path))).listing()
-    assert scan.counts() == {"blade": 4, "cloth": 4, "stone": 4}
+    images = read_source("tfds:wordy_shapes:train", DataSettings(tfds_dir=str(tmp_path)))
+    assert images.counts() == {"blade": 4, "cloth": 4, "stone": 4}
 
 
 @pytest.mark.parametrize(
     ("split", "count"), [("train", 12), ("extra", 3), ("train[:50%]", 6), ("train+test[3:]", 15)]
 )
 def test_one_split_or_slice_of_a_set_has_no_given_splits(options, split, count):
-    scan = open_source(f"tfds:tiny_shapes:{split}", options).listing()
-    assert len(scan.items) == count and scan.given_splits == ()
-    assert len({item.path for item in scan.items}) == count
+    images = read_source(f"tfds:tiny_shapes:{split}", options)
+    assert len(images.items) == count and images.given_splits == ()
+    assert len({item.path for item in images.items}) == count
 
 
 def test_the_error_of_a_set_that_cannot_be_prepared_says_where_to_put_it(tmp_path):
     with pytest.raises(ResourceError, match=r"put far\.zip into the manual folder") as caught:
-        open_source("tfds:broken_shapes", DataSettings(tfds_dir=str(tmp_path))).listing()
+        read_source("tfds:broken_shapes", DataSettings(tfds_dir=str(tmp_path)))
     text = str(caught.value)
     assert f"is not prepared in {tmp_path}/broken_shapes/1.2.3 and cannot be downloaded" in text
     assert "run `tfds build broken_shapes`" in text and caught.value.exit_code == 5
@@ -132,4 +131,4 @@ def test_the_error_of_a_set_that_cannot_be_prepared_says_where_to_put_it(tmp_pat
 )
 def test_unknown_names_are_config_errors(options, spec, message):
     with pytest.raises(ConfigError, match=message):
-        open_source(spec, options).listing()
+        read_source(spec, options)

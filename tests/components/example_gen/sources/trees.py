@@ -1,11 +1,10 @@
-"""Trees of files by short patterns, and what a scan of them has."""
+"""Trees of files by short patterns, and what a listing of them has."""
 
 import collections
 import re
 
 from imgpipe.components.common.image_file import file_names
-from imgpipe.components.example_gen.sources import open_source
-from imgpipe.models.settings.data import DataSettings
+from imgpipe.components.example_gen.sources import read_source
 
 
 def paths(*patterns):
@@ -28,7 +27,7 @@ _TEXTS = re.compile(r"README|LICENSE|CITATION|MD5SUMS|Makefile")
 
 def content(path):
     """Return the content of a file that is an image if its name does not say something else."""
-    is_image = file_names.kind_by_ending(path) in (None, "image", "camera_raw")
+    is_image = file_names.is_image(path) or not file_names.ending_of(path)
     return IMAGE + path.encode() if is_image and not _TEXTS.search(path) else path.encode()
 
 
@@ -41,33 +40,27 @@ def fill(folder, *trees):
     return str(folder)
 
 
-def counted(scan):
-    return dict(collections.Counter(f"{item.split or ''}:{item.label}" for item in scan.items))
+def counted(images):
+    return dict(collections.Counter(f"{item.split or ''}:{item.label}" for item in images.items))
 
 
-def noted(scan):
-    return [(note["reason"], one["path"]) for note in scan.notes for one in note["examples"]]
+def noted(images):
+    return [(f["reason"], one["path"]) for f in images.findings for one in f["examples"]]
 
 
-def details(scan, reason=None):
-    """Return what the notes of a scan, or those with one reason, say of each path."""
-    notes = [note for note in scan.notes if reason in (None, note["reason"])]
-    return {one["path"]: one["detail"] for note in notes for one in note["examples"]}
-
-
-def remedies(scan, reason):
-    [note] = [note for note in scan.notes if note["reason"] == reason]
-    return note["remedies"]
+def details(images, reason):
+    """Return what the finding with a reason says of each path."""
+    found = [finding for finding in images.findings if finding["reason"] == reason]
+    return {one["path"]: one["detail"] for finding in found for one in finding["examples"]}
 
 
 def problems(spec, options=None):
     """Return why each item of a source cannot be read, or "" where it can: {path: error}."""
-    source = open_source(str(spec), options or DataSettings())
-    scan = source.scan()
+    images = read_source(str(spec), options).hashed()
     found = {}
-    for item in scan.items:
+    for item in images.items:
         try:
-            source.read(item)
+            images.reader.read(item)
             found[item.path] = ""
         except OSError as error:
             found[item.path] = error.strerror or str(error)

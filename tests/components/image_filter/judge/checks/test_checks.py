@@ -10,7 +10,7 @@ from PIL import Image
 from imgpipe.components.common.image_file.content import decode, for_the_model, inspected
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.example_gen.inspection import inspect
-from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources import read_source
 from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.models.settings.data import JudgeSettings
 from imgpipe.serving.look import Look
@@ -55,8 +55,8 @@ def test_a_file_that_exhausts_a_decoder_is_rejected_without_decoding_it(tmp_path
     for label in "ab":
         (tmp_path / label).mkdir()
         (tmp_path / label / "x.jpg").write_bytes(data)
-    source = open_source(str(tmp_path))
-    found, _ = inspect(source, source.scan().items, JudgeSettings().pixel_limit)
+    images = read_source(str(tmp_path))
+    found, _ = inspect(images.reader, images.items, JudgeSettings().pixel_limit)
     assert words in found.decode_error and not found.figures
     rejected = decide(found, JudgeSettings()).rejection
     assert rejected.reason == "hidden_cost" and words in rejected.detail

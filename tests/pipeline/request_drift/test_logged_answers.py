@@ -5,11 +5,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from imgpipe.components.example_gen.inspection import inspect
-from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.request_log import LogSource
-from imgpipe.models.errors import ConfigError
-from imgpipe.models.finding import Finding
-from imgpipe.pipeline import api
+from imgpipe.components.example_gen.notes import Notes
+from imgpipe.pipeline.request_drift.logged_answers import LoggedAnswers
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which this project cannot change.
@@ -17,12 +14,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def files(path):
-    return LogSource(str(path)).files()
+    return LoggedAnswers(path).files()
 
 
 def read(path):
-    notes: list[Finding] = []
-    return list(LogSource(str(path)).answers(notes)), notes
+    notes = Notes()
+    answers = list(LoggedAnswers(path).answers(notes))
+    return answers, notes.findings()
 
 
 def test_a_log_is_found_by_file_folder_and_prefix(tmp_path):
@@ -55,38 +53,20 @@ def test_the_oldest_file_of_a_log_comes_first(tmp_path):
     assert files(tmp_path) == by_number
 
 
-def test_the_images_of_a_log_are_items_with_the_answers_as_labels(tmp_path):
+def test_the_images_of_a_log_are_read_as_parts_of_its_files(tmp_path):
     sent = [image(0), b"no image", image(1), image(0), image(2)]
     (file,) = write_log(tmp_path / "r", probabilities(5), sent, batch=3)
-    source = open_source(f"log:{tmp_path}/r")
-    scan = source.scan()
+    log = LoggedAnswers(tmp_path / "r")
+    answers, _ = read(log.path)
+    items = [answer.item for answer in answers]
     begin = file.read_bytes().index(b"no image")
-    assert scan.items[1].path == f"{file.name}/{begin:012d}"
-    assert [source.read(item) for item in scan.items] == sent
+    assert items[1].path == f"{file.name}/{begin:012d}"
+    assert [log.reader.read(item) for item in items] == sent
     tops = probabilities(5).argmax(axis=1)
-    assert [item.label for item in scan.items] == [CLASSES[top] for top in tops]
-    records = list(inspect(source, scan.items, 1_000_000))
+    assert [answer.label for answer in answers] == [CLASSES[top] for top in tops]
+    records = list(inspect(log.reader, items, 1_000_000))
     assert [record.is_measured for record in records] == [True, False, True, True, True]
-    assert [record.image_hash for record in records] == [item.sha256 for item in scan.items]
-
-
-def test_a_log_without_images_is_no_source_of_images(tmp_path):
-    write_log(tmp_path / "r", probabilities(2))
-    with pytest.raises(ConfigError, match=r"in 0 files.*a server logs with --log-images"):
-        open_source(f"log:{tmp_path}/r").listing()
-
-
-def test_check_reads_a_log_and_a_run_refuses_it(tmp_path):
-    sent = [*(image(number) for number in range(8)), b"no image", image(0)]
-    write_log(tmp_path / "r", probabilities(10), sent, batch=4)
-    check = api.check(f"log:{tmp_path}/r", tmp_path / "out")
-    assert check.result["data"]["in"] == 10
-    assert "answers_as_labels" in {
-        finding["reason"] for finding in check.result["data"]["findings"]
-    }
-    assert check.result["data"]["by_reason"] == {"not_an_image": 1, "duplicate": 1}
-    with pytest.raises(ConfigError, match="nobody has confirmed the labels"):
-        api.run(f"log:{tmp_path}/r", tmp_path / "out")
+    assert [record.image_hash for record in records] == [item.sha256 for item in items]
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed"])
@@ -109,7 +89,7 @@ def test_answers_before_a_damaged_record_count_and_its_position_is_noted(tmp_pat
 def test_a_file_that_the_server_removes_is_noted(tmp_path, monkeypatch):
     (file,) = write_log(tmp_path / "r", probabilities(2))
     gone = tmp_path / "gone.tfrecord"
-    monkeypatch.setattr(LogSource, "files", lambda source: [gone, file])
+    monkeypatch.setattr(LoggedAnswers, "files", lambda log: [gone, file])
     answers, (note,) = read(tmp_path / "r")
     (place,) = note["examples"]
     assert len(answers) == 2 and place["path"] == gone.name
@@ -130,8 +110,8 @@ def test_unusable_records_are_counted_by_kind(tmp_path):
         for content in (b"\xff\xff", b"", bare, ragged, words):
             out.write(content if isinstance(content, bytes) else content.SerializeToString())
     answers, notes = read(file)
-    assert answers == []
-    assert {(note["reason"], note["examples"][0]["detail"], note["count"]) for note in notes} == {
-        ("skipped_records", "no PredictionLog", 1),
-        ("skipped_records", "no label and probabilities for each image", 4),
-    }
+    assert not answers
+    (note,) = notes
+    details = {place["detail"] for place in note["examples"]}
+    assert (note["reason"], note["count"]) == ("skipped_records", 5)
+    assert details == {"no PredictionLog", "no label and probabilities for each image"}

@@ -1,8 +1,7 @@
-"""The request log of a server as a source, `log:PREFIX`: its images, with the answers as labels.
+"""The answers in the request log of a server, each with the image that it is about.
 
 The server appends to the log and removes its oldest file while it is read. A file that ends in the
-middle of a record, or that disappears, is noted; the records before that count. Nobody has
-confirmed the labels, so that nothing is trained or evaluated with them.
+middle of a record, or that disappears, is noted; the records before that count.
 """
 
 from __future__ import annotations
@@ -17,21 +16,13 @@ from typing import Any
 import numpy as np
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.sources import records
-from imgpipe.components.example_gen.sources.base import Item, SourceKind
-from imgpipe.components.example_gen.sources.rows import RowsSource, SourceRow, SourceTable
+from imgpipe.components.example_gen.notes import Notes
+from imgpipe.components.example_gen.sources.images import FileReader, Item, Reader
+from imgpipe.components.example_gen.sources.records import DamagedRecordError, verified
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.finding import Finding
-from imgpipe.models.settings.data import DataSettings
 from imgpipe.serving import request_log_files, tensors
 
-KIND = "log"  # prefix of the spec
-_EXPECTED = (
-    "expected the answers of an image classifier with their images, which a server logs with "
-    "--log-images"
-)
 SKIPPED = "skipped_records"  # reason of a finding
 _NO_LOG = "no PredictionLog"
 _NO_ANSWER = "no label and probabilities for each image"
@@ -59,36 +50,24 @@ class LoggedAnswer:
     item: Item | None
 
 
-class LogSource(RowsSource):
-    """The log at a path: a file, a folder of files, or the prefix that a server was given."""
+@dataclass
+class LoggedAnswers:
+    """The log at a path: a file, a folder of files, or the prefix that a server was given.
 
-    expected = _EXPECTED
-    prefix = f"{KIND}:"
-    records_read = 0
-    """Number of records that `answers` has read last, with those that it skipped."""
+    Attributes:
+        path: The path.
+        records_read: Number of records that `answers` has read last, with those that it skipped.
+    """
 
-    def tables(self) -> list[SourceTable]:
-        """Read all records once; see `RowsSource.tables`."""
-        notes: list[Finding] = []
-        rows = [
-            SourceRow("", answer.item.path, answer.item.locator, answer.label)
-            for answer in self.answers(notes)
-            if answer.item is not None
-        ]
-        why = "nobody has confirmed these answers of a model, so that a run refuses them"
-        notes.append(noted("answers_as_labels", self.locator, why, len(rows)))
-        return [
-            SourceTable(
-                self.locator, rows, notes=notes, classes=sorted({row.label for row in rows})
-            )
-        ]
+    path: Path
+    records_read: int = 0
 
-    def read_row(self, item: Item) -> bytes:
-        """Read one image; see `Source.read`."""
-        offset, length, file = item.locator.split(":", 2)
-        return records.read_part(Path(file), int(offset), int(length))
+    @property
+    def reader(self) -> Reader:
+        """The reader of the images, which stand in the records as they are."""
+        return FileReader("/", follow_links=True)
 
-    def answers(self, notes: list[Finding]) -> Iterator[LoggedAnswer]:
+    def answers(self, notes: Notes) -> Iterator[LoggedAnswer]:
         """Read all answers, with one record in memory at a time.
 
         Args:
@@ -107,7 +86,7 @@ class LogSource(RowsSource):
             records_read = 0
             skipped: collections.Counter[str] = collections.Counter()
             try:
-                for offset, record in records.verified(file):
+                for offset, record in verified(file):
                     records_read += 1
                     self.records_read += 1
                     try:
@@ -116,11 +95,11 @@ class LogSource(RowsSource):
                         skipped[_NO_LOG] += 1
                     except tensors.TensorError:
                         skipped[_NO_ANSWER] += 1
-            except (records.DamagedRecordError, OSError) as error:
+            except (DamagedRecordError, OSError) as error:
                 detail = f"breaks off after {plural(records_read, 'record')}: {error}"
-                notes.append(noted("broken_log", file.name, detail))
+                notes.add("broken_log", file.name, detail)
             for why, number in skipped.items():
-                notes.append(noted(SKIPPED, file.name, why, number))
+                notes.add(SKIPPED, file.name, why, number)
 
     def files(self) -> list[Path]:
         """List the files, the oldest first.
@@ -128,7 +107,7 @@ class LogSource(RowsSource):
         Raises:
             ConfigError: There is no file.
         """
-        path = Path(self.locator).expanduser()
+        path = self.path.expanduser().absolute()
         if path.is_file():
             return [path]
         dated_files = []
@@ -168,7 +147,6 @@ def _answers(record: bytes, offset: int, file: Path) -> Iterator[LoggedAnswer]:
     images = _images(log.predict_log.request, len(labels))
     end = 0
     for label, image, probability in zip(labels, images, confidence, strict=True):
-        said = label.decode(errors="replace")
         item = None
         if image:
             # The bytes of an image stand in the record as they are, in the order of the rows.
@@ -176,14 +154,13 @@ def _answers(record: bytes, offset: int, file: Path) -> Iterator[LoggedAnswer]:
             end = begin + len(image)
             item = Item(
                 f"{file.name}/{offset + begin:012d}",
-                said,
                 sha256=hashlib.sha256(image).hexdigest(),
-                locator=f"{offset + begin}:{len(image)}:{file}",
+                part=f"{offset + begin}:{len(image)}:{file}",
             )
         yield LoggedAnswer(
             log.log_metadata.model_spec.version.value,
             log.log_metadata.timestamp_secs,
-            said,
+            label.decode(errors="replace"),
             float(probability),
             probabilities.shape[1],
             item,
@@ -195,11 +172,3 @@ def _images(request: Any, rows: int) -> list[bytes]:
     inputs = request.inputs
     images = list(inputs[names.IMAGE_BYTES].string_val) if names.IMAGE_BYTES in inputs else []
     return images if len(images) == rows else [b""] * rows
-
-
-def _opened(locator: str, options: DataSettings, store: str, least_classes: int) -> LogSource:
-    # A model may have answered all requests with one class.
-    return LogSource(locator, options, store, min(least_classes, 1))
-
-
-KINDS = (SourceKind(KIND, _opened),)
