@@ -30,7 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(images[1], root / "one" / "cat" / "1.png")
     (root / "one" / "dog").mkdir()
     for name in ("berlin/cat", "berlin/dog", "rome/cat", "rome/dog"):
-        save(images[0], root / "cities" / name / "1.png")
+        for number in range(6):
+            save(images[0], root / "cities" / name / f"{number}.png")
     for name in ("flat/1.png", "flat/2.png", "PHOTOS/rock/1.png", "PHOTOS/paper/1.png"):
         save(images[1], root / name)
     save(images[2], root / "picture.jpg")

@@ -33,7 +33,7 @@ _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) 
 _HEAD = 1 << 26  # most bytes of two rows; 2048 x 2048 RGB pixels take 50 MB
 _SMALLEST = 4  # pixels of a side
 _OTHERS = 5  # most columns besides the pixels, and one
-_VALUES_AT_ONCE = 1 << 24  # values of a table that are read at once
+_VALUES_AT_ONCE = 1 << 21  # values of a table that are read at once
 
 
 def size_of_pixels(head: bytes) -> str:

@@ -118,16 +118,19 @@ def not_passed_over(paths: Iterable[str], skip: Sequence[str], notes: Notes) -> 
     """
 
     @functools.cache
+    def folder_passed_over(folder: str) -> tuple[str, str] | None:
+        return passed_over(folder) if folder else None
+
     def passed_over(path: str) -> tuple[str, str] | None:
         """Return the reason and what it names, for a path or a folder above it."""
         folder, _, name = path.rpartition("/")
-        above = passed_over(folder) if folder else None
+        above = folder_passed_over(folder)
         if above:
             return above
         if file_names.is_hidden(name):
-            if file_names.may_hold_images(name) and not file_names.is_of_system(name):
-                return "may_hold_images", path
-            return "hidden" if file_names.is_of_system(name) else "hidden_file", path
+            if file_names.is_of_system(name):
+                return "hidden", path
+            return "may_hold_images" if file_names.may_hold_images(name) else "hidden_file", path
         entry = next((pattern for pattern in skip if _is_named(pattern, path, name)), None)
         return ("skipped", entry) if entry else None
 
