@@ -12,7 +12,7 @@ from imgpipe.components.run_record.result import Result
 from imgpipe.models.features.bank import BankFacts
 
 #: Digest of the stored formats by the number of the layout.
-DIGESTS = {10: "e2764ac61535ae86"}
+DIGESTS = {11: "2a27e9ce10799933"}
 
 
 def _plain(schema: object) -> object:

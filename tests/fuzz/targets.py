@@ -192,14 +192,15 @@ def _request(file: Path) -> object:
 
 def _request_log(file: Path) -> object:
     """Read a request log as `imgpipe drift` does."""
-    from imgpipe.components.example_gen.sources.request_log import LogSource
+    from imgpipe.components.example_gen.notes import Notes
+    from imgpipe.pipeline.request_drift.logged_answers import LoggedAnswers
 
-    from imgpipe.models.finding import Finding
-
-    notes: list[Finding] = []
-    answers = list(LogSource(str(file)).answers(notes))
+    notes = Notes()
+    answers = list(LoggedAnswers(file).answers(notes))
     places = sorted(
-        note["reason"] + example["detail"][:12] for note in notes for example in note["examples"]
+        finding["reason"] + example["detail"][:12]
+        for finding in notes.findings()
+        for example in finding["examples"]
     )
     return f"{bool(answers)} {' '.join(places)}"
 

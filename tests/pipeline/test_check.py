@@ -24,7 +24,7 @@ from imgpipe.pipeline import data_check
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.definition import plan as plans
-from imgpipe.pipeline.definition.source import usable
+from imgpipe.pipeline.definition.source import listed, usable
 from imgpipe.pipeline.demo import FAULTS, draw, draw_hand
 from tests import json_formats, python_program
 from tests.command import ran
@@ -71,7 +71,7 @@ def films(tmp_path):
 
 def test_a_pattern_that_groups_no_images_leaves_the_families(films):
     config = configs.build({"data": {"source": str(films), "group_pattern": "(.+)"}})
-    families = data_check.judge(config, data_check.listed(config)).data["families"]
+    families = data_check.judge(config, listed(config, ""), "").data["families"]
     assert families["found"] and families["images"] == 40
 
 
@@ -120,7 +120,7 @@ def assert_same(root, photos, **sections):
     """Assert that check and ImageFilter agree on every file; return check's result."""
     places = {"run": {"out": str(root / "out")}, "data": {"source": str(photos)}}
     config = configs.build({**places, **sections})
-    judged = data_check.judge(config, data_check.listed(config))
+    judged = data_check.judge(config, listed(config, ""), "")
     summary, rejects, table = filtered(root, config)
     images = judged.images
     assert rejects == table.rejected
@@ -336,7 +336,7 @@ def test_a_file_that_vanishes_during_the_check_is_rejected_as_unreadable(clean, 
 
     monkeypatch.setattr(data_check, "inspect", vanishing)
     config = configs.build({"data": {"source": str(clean)}})
-    judged = data_check.judge(config, data_check.listed(config))
+    judged = data_check.judge(config, listed(config, ""), "")
     (reject,) = judged.images.rejected
     assert (reject["path"], reject["reason"]) == ("rock/0.png", "unreadable")
 

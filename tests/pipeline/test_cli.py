@@ -107,19 +107,21 @@ def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path,
 
 
 def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
-    from imgpipe.components.example_gen.sources import Item, Scan
+    from imgpipe.components.example_gen.sources import Images, Item
+    from imgpipe.components.example_gen.sources.images import FileReader
     from imgpipe.components.run_record import run_folder
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.configuration.given_settings import assigned
     from imgpipe.pipeline.definition import graph, plan
 
-    found = Scan("p", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
+    items = (Item("a/1.jpg", "a", sha256="0" * 64),)
+    images = Images("p", items, ("a", "b"), (), (), FileReader("p"), "f")
     for settings in (
         ("evaluate.cross_validate=3",),
         ("course.freeze='none'", "model.weights='none'"),
     ):
         config = configs.build({"run": {"out": str(tmp_path)}}, assigned(settings))
-        known = plan.make(config, found)
+        known = plan.make(config, images)
         pipeline = graph.create_pipeline(config, known.texts, graph.Storage("root"))
         built = {node.id for node in pipeline.components}
         assert built == set(run_folder.TASKS.keys())
@@ -244,7 +246,7 @@ def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):
         archive.writestr("../outside.png", b"x")
     made = imgpipe("init", str(tmp_path / "set.zip"), "-o", str(tmp_path / "c.toml"))
     assert made.returncode == 0, made.stderr
-    assert "noted      single folder 1, unsafe name 1" in made.stdout
+    assert "noted      1 file whose name leads elsewhere (../outside.png)" in made.stdout
     rows = [
         f"{file.relative_to(tmp_path).as_posix()},{file.parent.name},{file.stem}"
         for file in sorted(photos.rglob("*.png"))

@@ -7,7 +7,6 @@ therefore has to convert it in the same way, which the commands and the Python f
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import numpy as np
-from PIL import ExifTags, TiffImagePlugin
+from PIL import TiffImagePlugin
 
 from imgpipe.components.common.image_file.header import (
     Header,
@@ -28,6 +27,7 @@ from imgpipe.components.common.image_file.header import (
     probe,
 )
 from imgpipe.components.common.image_file.pixels import Pixels, measure, perceptual_hashes
+from imgpipe.components.common.image_file.unread import MOST_BANDS, unread
 from imgpipe.models import names, preprocess
 from imgpipe.models.errors import ResourceError, first_line
 from imgpipe.serving.look import Look
@@ -37,13 +37,11 @@ GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 #: Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
 _COLOURED = 0.016
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
+_PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_DEPTH = 24  # place of the depth in a PNG file
-_TURNED_BY_VIEWERS = ("PNG", "WEBP")
-_EXIF = (b"eXIf", b"EXIF", b"Raw profile type")  # of PNG, of WebP, and of older programs in PNG
-_TIFF_STARTS = (b"II", b"MM")
 _BITS_PER_SAMPLE = 258  # TIFF 6.0, page 29
 _SAMPLES_PER_PIXEL = 277  # TIFF 6.0, page 39
-_MOST_BANDS, _MOST_BITS = 65_535, 255  # that are counted
+_COUNTED_BANDS, _COUNTED_BITS = 65_535, 255  # at most
 _BIG_TIFF = 43  # version in the header
 _HEADER, _BIG_HEADER = 8, 16  # bytes
 
@@ -80,19 +78,16 @@ class Content(Header):
     The size is that of the decoded pixels, or of the header when the file was not decoded.
 
     Attributes:
-        decode_error: Why the serving op cannot decode the file, "" when it can.
+        decode_error: Why the serving op cannot decode the file, or why nobody reads it; "" when the
+            op can.
         converted: The file as Pillow describes it, such as "TIFF (RGB)", if only Pillow reads it,
             so that it is measured, and given to the model, as PNG; otherwise "".
-        pillow_error: Why Pillow cannot read such a file either; "" when it can, or was not asked.
-        other_format: Format of a file that nobody reads, as `Look.other_format` names it.
-        other_kind: What such a file is that is of no known format, or how it begins.
-        other_remedy: What to do with it.
-        is_other_image: Whether it is an image all the same.
-        is_cut_short: Whether a file that nobody reads ends before its format says that it does.
+        unread: Why nobody reads the file: "not_an_image", "truncated" or "undecodable"; "" when it
+            is read, or was not to be decoded.
+        remedy: What to do about such a file, if it is not what is said of all.
         damage: Sign that the pixels of a readable file are wrong; "" for none.
         bands: Number of bands of a TIFF file; otherwise 0.
         bits: Bits of each channel of a PNG or TIFF file; otherwise 0.
-        turn: Orientation, 2 to 8, of a file that viewers turn and the model does not; otherwise 0.
         is_grey: Whether the pixels are grey, even if they are stored with colour channels.
         figures: Values by measurement, rounded to 32 bits as an Example stores them; empty when
             the file was not decoded.
@@ -101,16 +96,11 @@ class Content(Header):
 
     decode_error: str = ""
     converted: str = ""
-    pillow_error: str = ""
-    other_format: str = ""
-    other_kind: str = ""
-    other_remedy: str = ""
-    is_other_image: bool = False
-    is_cut_short: bool = False
+    unread: str = ""
+    remedy: str = ""
     damage: str = ""
     bands: int = 0
     bits: int = 0
-    turn: int = 0
     is_grey: bool = False
     figures: Mapping[str, float] = field(default_factory=lambda: NOT_MEASURED)
     perceptual_hash: bytes = field(default=b"", repr=False)
@@ -145,7 +135,6 @@ class Content(Header):
             self,
             width=width,
             height=height,
-            turn=_turn(original, self.format),
             is_grey=self.mode in GREY_MODES or figures[names.COLOUR] <= _COLOURED,
             figures=figures,
             perceptual_hash=perceptual_hashes(pixels),
@@ -163,45 +152,34 @@ def inspected(look: Look, pixel_limit: int) -> Content:
     """
     header = probe(look, pixel_limit)
     bands, bits = _bands_and_bits(look.data)
-    if header.format != "TIFF":
-        depth = look.data[_PNG_DEPTH : _PNG_DEPTH + 1] if header.format == "PNG" else b""
-        bits = int.from_bytes(depth)  # Pillow does not tell it of every PNG
-    texts: dict[str, Any] = {"bands": bands, "bits": bits}
+    content = Content(**field_values(header), bands=bands, bits=bits)
     why = header.hidden_cost or _why_not_decoded(header, look.pixels, pixel_limit)
-    values = None if why else decode(look)
+    values = None
     if not why:
-        texts["damage"] = damage(look, header.format, is_decoded=values is not None)
-    if values is None:
-        texts["decode_error"] = why or look.refusal(converted_formats())
-        if not header.hidden_cost and header.pixels <= pixel_limit:
-            image, said = by_pillow(look)
-            texts["pillow_error" if image is None else "converted"] = said
-            # Writing it as PNG and decoding that gives the same pixels.
-            values = None if image is None else np.asarray(image)
-            texts |= _unread(look, header.format) if image is None else {}
-    content = Content(**field_values(header), **texts)
-    return content if values is None else content.measured(values, look.data)
-
-
-def _unread(look: Look, known_format: str) -> dict[str, object]:
-    """Return what is to be said of a file that nobody reads."""
-    if look.format or known_format:
-        return {"is_cut_short": look.is_cut_short}
-    kind, remedy = look.described()
-    is_camera_raw = look.data[:2] in _TIFF_STARTS
-    return {
-        "other_format": look.other_format,
-        "other_kind": kind,
-        "other_remedy": remedy,
-        "is_other_image": bool(look.other_format) or kind.endswith("Image format") or is_camera_raw,
-    }
+        values = decode(look)
+        content.damage = damage(look, header.format, is_decoded=values is not None)
+    if values is not None:
+        return content.measured(values, look.data)
+    content.decode_error = why or look.refusal(converted_formats())
+    if header.hidden_cost or header.pixels > pixel_limit or not look.data:
+        return content
+    image, said = by_pillow(look)
+    if image is None or bands > MOST_BANDS:
+        reason, why, remedy = unread(look, header.format, bands, said)
+        return dataclasses.replace(content, unread=reason, decode_error=why, remedy=remedy)
+    content.converted = said
+    # Writing it as PNG and decoding that gives the same pixels.
+    return content.measured(np.asarray(image), look.data)
 
 
 def _bands_and_bits(data: bytes) -> tuple[int, int]:
-    """Return the number of bands and the largest number of bits of each; zeros if it is no TIFF.
+    """Return the number of bands of a TIFF file, and the bits of each channel; 0 if unknown.
 
-    Pillow opens no file with more than four bands, and says nothing of the lower bits of colours.
+    Pillow opens hardly any TIFF file with more than four bands, and says nothing of the lower bits
+    of the colours of TIFF and PNG.
     """
+    if data.startswith(_PNG):
+        return 0, int.from_bytes(data[_PNG_DEPTH : _PNG_DEPTH + 1])
     try:
         size = _BIG_HEADER if _BIG_TIFF in data[2:4] else _HEADER
         tags = TiffImagePlugin.ImageFileDirectory_v2(data[:size])
@@ -210,20 +188,9 @@ def _bands_and_bits(data: bytes) -> tuple[int, int]:
             tags.load(file)
         bits = tags.get(_BITS_PER_SAMPLE, (1,))
         bands = int(tags.get(_SAMPLES_PER_PIXEL, 1))
-        return min(bands, _MOST_BANDS), min(int(max(bits)), _MOST_BITS)
+        return min(bands, _COUNTED_BANDS), min(int(max(bits)), _COUNTED_BITS)
     except Exception:  # Pillow raises exceptions of any type for broken files
         return 0, 0
-
-
-def _turn(data: bytes, kind: str) -> int:
-    """Return the orientation of a PNG or WebP file that viewers turn; 0 if it is upright."""
-    if kind not in _TURNED_BY_VIEWERS or not any(map(data.__contains__, _EXIF)):
-        return 0
-    with contextlib.suppress(Exception), pillow(data) as image:  # Pillow raises any for odd blocks
-        image.info.pop("xmp", None)  # where viewers do not look for it
-        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return turn if turn in range(2, 9) else 0
-    return 0
 
 
 def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:

@@ -5,8 +5,9 @@ bombs. `Look` reads it as the serving op does, Pillow with its plugins. When the
 a file that is valid in two formats, the larger size is used.
 
 The serving op passes over libjpeg's warnings, after which pixels are grey or at a wrong place. It
-refuses a PNG with a wrong checksum, at which Pillow, which is asked then, does not look. WebP has
-no checksums, so signs in its compressed bytes are looked for too.
+refuses a PNG with a wrong checksum, at which Pillow, which is asked then, does not look. It shows
+the part of a GIF before the damage, at which Pillow stops. In files of other formats no damage is
+looked for.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ from dataclasses import dataclass
 import simplejpeg
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
-from imgpipe.models.machine.system import install_extra
-from imgpipe.serving.look import HEIC, IPHONE_REMEDY, Look
+from imgpipe.serving.look import HEIC, Look
 from imgpipe.serving.pillow_pixels import eight_bits, upright
 
 #: Camera files with a second image for previews: every reader treats them as JPEG, and they are not
@@ -42,12 +42,6 @@ _STILL = {"JPEG", _HEIF}
 PILLOW_FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
     *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI", _HEIF),
-)
-#: What to do about the photographs of iPhones where pi-heif, an optional package, is missing.
-HEIC_REMEDY = (
-    "to use HEIC files, install the package that reads them, and run again: "
-    + install_extra("heic"),
-    IPHONE_REMEDY,
 )
 _IS_REDUCED = 1  # bit of NewSubfileType: a smaller version of another image (TIFF 6.0, page 36)
 _SUBFILE_TYPE = 254
@@ -66,12 +60,6 @@ _LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 #: Different bytes among those that a camera pads the pixels with, up to the marker of the end.
 #: Pixels that were decoded at the wrong place leave bytes of any value.
 _PADDING = 2
-#: Zeros in a row among the pixels of a lossy WebP from which a block of a disk or of a transfer is
-#: missing, and pixels for which one more is allowed: plain areas have one for 10,000 at most.
-_ZEROS = 64
-_PLAIN_PIXELS = 2000
-#: Converted newlines from which chance is excluded: one byte of 256 is a newline by itself.
-_NEWLINES = 4
 _END = b"\xff\xd9"
 _FIRST_SCAN = b"\xff\xda"
 # JPEG markers (ITU-T T.81, table B.1)
@@ -260,23 +248,16 @@ def damage(look: Look, kind: str, is_decoded: bool) -> str:
         kind: Pillow's name of the file format.
         is_decoded: Whether the serving op decodes the file, so that only Pillow may do so.
     """
-    data = look.data
     if kind == "JPEG":
-        said = _jpeg(data)
-        newlines = _converted_newlines(data[max(data.find(_FIRST_SCAN), 0) :]) if said else ""
-        return ", ".join(part for part in (said, newlines) if part)
-    if kind == "PNG":
-        return "" if is_decoded else _pillow(data, lambda image: image.verify())
-    if kind == "WEBP":
-        return _webp(look)
-    if kind == "GIF":
-        return _pillow(data, lambda image: image.load()) if is_decoded else ""
-    if kind == "BMP":  # the op has compared its length with its header
-        return "" if is_decoded else _converted_newlines(data) or _added(data, _bmp_size(look))
+        return _damage_of_jpeg(look.data)
+    if kind == "PNG" and not is_decoded:
+        return _error_of_pillow(look.data, lambda image: image.verify())
+    if kind == "GIF" and is_decoded:
+        return _error_of_pillow(look.data, lambda image: image.load())
     return ""
 
 
-def _pillow(data: bytes, read: Callable[..., object]) -> str:
+def _error_of_pillow(data: bytes, read: Callable[..., object]) -> str:
     """Return Pillow's error when it reads a file, "" if there is none."""
     try:
         with pillow(data) as image:
@@ -290,18 +271,18 @@ def _pillow(data: bytes, read: Callable[..., object]) -> str:
     return ""
 
 
-def _jpeg(data: bytes) -> str:
-    if not _libjpeg(data):
+def _damage_of_jpeg(data: bytes) -> str:
+    if not _warning_of_libjpeg(data):
         return ""
     # Without a marker of the end, libjpeg's last warning is of that and not of the pixels.
     pixels = _without_metadata(data) + _END
-    said = _libjpeg(pixels)
+    said = _warning_of_libjpeg(pixels)
     if not said.startswith(_WRONG_PIXELS) or _is_padding(pixels, said):
         return ""
     return f"libjpeg: {said}"
 
 
-def _libjpeg(data: bytes) -> str:
+def _warning_of_libjpeg(data: bytes) -> str:
     """Return the last warning or the error of libjpeg, "" if there is none."""
     try:
         # An eighth of each side in grey: all pixels are read, and few are computed.
@@ -340,49 +321,3 @@ def _is_padding(data: bytes, said: str) -> bool:
         return False
     end = data.find(_END, max(data.find(_FIRST_SCAN), 0))
     return len(set(data[max(end - int(left_over[1]), 0) : end])) <= _PADDING
-
-
-def _webp(look: Look) -> str:
-    """Look into the first chunk of pixels (RFC 9649); its decoder has no means to notice damage."""
-    data = look.data
-    chunk = re.compile(b"VP8([ L])(....)", re.DOTALL).search(data, 12)
-    if chunk is None:
-        return ""
-    pixels = data[chunk.end() : chunk.end() + int.from_bytes(chunk[2], "little")]
-    zeros = _ZEROS + look.pixels // _PLAIN_PIXELS
-    if chunk[1] == b" " and bytes(zeros) in pixels:
-        return f"at least {zeros:,} zeros in a row among the compressed pixels"
-    converted = _converted_newlines(pixels)
-    if converted:
-        return converted
-    return _added(data, int.from_bytes(data[4:8], "little") + 8)
-
-
-def _bmp_size(look: Look) -> int:
-    """Return the length of a BMP file, if its header and its size in pixels agree on it, or 0."""
-    places = ((2, 6), (10, 14), (28, 30))
-    declared, offset, bits = (int.from_bytes(look.data[a:b], "little") for a, b in places)
-    width, height = look.size
-    row = (width * bits + 31) // 32 * 4
-    return declared if declared == offset + row * height else 0
-
-
-def _added(data: bytes, size: int) -> str:
-    """Say that a file is longer than its header says, unless it is padded or `size` is 0.
-
-    Bytes that were added between the pixels move the last pixels there.
-    """
-    added = data[size:] if size else b""
-    if len(set(added)) <= _PADDING:
-        return ""
-    return f"the file is {len(added):,} bytes longer than its header says"
-
-
-def _converted_newlines(data: bytes) -> str:
-    newlines = data.count(b"\n")
-    if newlines < _NEWLINES or newlines != data.count(b"\r\n"):
-        return ""
-    return (
-        f"each of the {newlines:,} newline bytes follows a carriage return, as after a transfer "
-        "as text"
-    )

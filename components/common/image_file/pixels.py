@@ -3,8 +3,7 @@
 The pixels are those that the serving op decodes, so palette, CMYK and 16-bit files are measured as
 the served model sees them. Tones of very large images are computed from a sample of the pixels.
 Sharpness, colour and hashes are computed from an image that is reduced by averaging blocks, which
-takes a tenth of the time of a good kernel; the reduced image has twice as many pixels in each
-direction as needed, so that resizing it with the kernel barely changes the result.
+takes a tenth of the time of a good kernel.
 
 A perceptual hash is a difference hash of 16 x 16 bits: the image is reduced to 17 x 16 grey pixels,
 and each bit says whether a pixel is darker than its right neighbour. Saving an image again,
@@ -13,9 +12,7 @@ about 128 bits. Cropping 5 % of the image changes more bits. Therefore the hashe
 computed too, and the hash of a cropped copy is close to one of them. One matrix product computes
 all hashes from a small grey image, so no library is needed. Half of that image in each direction is
 kept beside the hashes, by which copies are confirmed, and so are the shares of its colours, by
-which images of one family are told. An image that is too plain for such hashes
-has the SHA-256 of its pixels in their place, which is as long, so that only copies with the same
-pixels are near it.
+which images of one family are told.
 """
 
 from __future__ import annotations
@@ -48,7 +45,9 @@ _EDGES = 0.01  # per grey level: how fast sharpness grows with the standard devi
 _FLAT = 0.18  # the histogram's part of the sharpness is added only above this value
 _FLAT_DOUBT = 0.02  # within this distance of `_FLAT`, the thumbnail is computed from all pixels
 _OPAQUE = 255
-_SPARE = 2  # pixels of the reduced image for each of the thumbnail, in each direction
+#: Pixels of the reduced image for each of the thumbnail, in each direction, so that resizing it with
+#: the kernel barely changes the result.
+_SPARE = 2
 SIDE = 16  # bits in each direction
 BITS = SIDE * SIDE
 BYTES = BITS // 8

@@ -10,9 +10,9 @@ from imgpipe.components.example_gen.sources.images import FileReader, Item, List
 from imgpipe.components.example_gen.sources.layout import (
     EXPECTED_TREE,
     SECOND_FOLDER,
-    Tree,
     lay_out,
 )
+from imgpipe.components.example_gen.sources.tree import Tree
 from imgpipe.components.example_gen.sources.walk import Walk, divided, not_passed_over
 from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.models.files.regular_files import open_regular

@@ -27,7 +27,7 @@ from imgpipe.components.common.image_file.file_names import is_image, without_en
 from imgpipe.components.example_gen.sources import tables
 from imgpipe.components.example_gen.sources.images import FileReader, Item, Listing
 from imgpipe.components.example_gen.sources.pixels import size_of_pixels
-from imgpipe.components.example_gen.sources.tables import ROLES, Row, Table
+from imgpipe.components.example_gen.sources.tables import ROLES, SourceRow, SourceTable
 from imgpipe.components.example_gen.sources.walk import visible_below
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import json_object
@@ -77,7 +77,7 @@ def list_rows(spec: str, options: DataSettings) -> Listing:
         if not path:
             raise tables.not_read(spec, f"row {number} has no path")
         item = files.item(tables.cell_text(path), number)
-        rows.append(Row(f"row {number}", item, label, split, group))
+        rows.append(SourceRow(f"row {number}", item, label, split, group))
     if all(row.item.problem for row in rows):
         first = rows[0].item.problem.partition(": ")[2]
         raise ConfigError(
@@ -87,7 +87,7 @@ def list_rows(spec: str, options: DataSettings) -> Listing:
         )
     tables.note_unread(listing.notes, table.titles, table.unread(columns.values()))
     _note_other_tables(listing, file)
-    tables.add_rows(listing, [Table(file.name, rows)], options)
+    tables.add_rows(listing, [SourceTable(file.name, rows)], options)
     return listing
 
 
@@ -370,5 +370,5 @@ def _inside_out(path: str) -> list[str]:
 
 def _shared(path: Sequence[str], wanted: Sequence[str]) -> int:
     """Return the number of parts with which two paths end alike."""
-    equal = (one == other for one, other in zip(path, wanted, strict=False))
+    equal = (part == other for part, other in zip(path, wanted, strict=False))
     return sum(1 for _ in itertools.takewhile(bool, equal))

@@ -17,9 +17,9 @@ from imgpipe.components.example_gen.sources.images import BYTE_LIMIT, Item, List
 from imgpipe.components.example_gen.sources.layout import (
     EXPECTED_TREE,
     SECOND_FOLDER,
-    Tree,
     lay_out,
 )
+from imgpipe.components.example_gen.sources.tree import Tree
 from imgpipe.components.example_gen.sources.walk import divided, not_passed_over, safe_path
 from imgpipe.models.errors import ConfigError, ResourceError, first_line
 from imgpipe.models.machine.system import install_extra

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from imgpipe.components.common.image_file.file_names import is_image, without_ending
 from imgpipe.components.example_gen.sources import tables
 from imgpipe.components.example_gen.sources.images import Item, Listing, Reader, check_inside
-from imgpipe.components.example_gen.sources.tables import Row, Table
+from imgpipe.components.example_gen.sources.tables import SourceRow, SourceTable
 from imgpipe.components.example_gen.sources.walk import visible_below
 from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.settings.data import DataSettings
@@ -114,7 +114,7 @@ def list_pixels(spec: str, options: DataSettings) -> Listing:
         try:
             if place.is_dir() and not options.follow_links:
                 check_inside(file, folder)
-            read.append(Table(file.name, _pixels(str(file), options)[1]))
+            read.append(SourceTable(file.name, _pixels(str(file), options)[1]))
         except (OSError, ValueError) as error:
             raise tables.not_read(str(file), error) from None
     for other in sorted(folder.iterdir()) if place.is_dir() else ():
@@ -141,17 +141,62 @@ class _PixelReader(Reader):
         return out.getvalue()
 
 
-def _pixels(path: str, options: DataSettings) -> tuple[np.ndarray, list[Row]]:
+def _pixels(path: str, options: DataSettings) -> tuple[np.ndarray, list[SourceRow]]:
     """Return what `_read_table` reads of a file as it is now."""
     status = Path(path).stat()
     return _read_table(path, options, (status.st_mtime_ns, status.st_size, status.st_ino))
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns of a table hold what.
+
+    Attributes:
+        delimiter: What divides the cells.
+        header: Number of rows before the first image.
+        roles: Columns of label, split and group; -1 for none.
+        pixels: Columns of the pixels.
+        shape: Shape of an image, [side, side] or [side, side, 3].
+    """
+
+    delimiter: str
+    header: int
+    roles: Sequence[int]
+    pixels: Sequence[int]
+    shape: Sequence[int]
+
+
+def _columns(path: str, options: DataSettings) -> _Columns:
+    """Find the columns of a table; one without square images is a ConfigError."""
+    with open_regular(Path(path)) as file:
+        lines = [file.readline(_HEAD).decode("utf-8-sig") for _ in range(2)]
+    first, second = _first_rows(lines)
+    header = _is_header(first, second, options)
+    sample, titles = (second, first) if header else (first, [])
+    label, *others = tables.find_columns(path, titles, options, _ROLES).values()
+    label = max(label, 0) if not titles else label
+    lower = [title.lower() for title in titles]
+    # Several columns without a name are pixels.
+    numbers = {title for title in _NUMBERS if title or lower.count(title) == 1}
+    taken = {label, *others}
+    taken |= {n for n, title in enumerate(lower) if title in numbers and n != label}
+    pixels = [number for number in range(len(sample)) if number not in taken]
+    shape = _square(len(pixels))
+    if not shape or (titles and not all(tables.is_number(sample[number]) for number in pixels)):
+        why = (
+            f"it has {len(titles or sample)} columns, which are neither names of images nor the "
+            f"pixels of a square one; {_EXPECTED}. Name the column of the label by "
+            "data.label_column, or that of the paths of a list by data.image_column"
+        )
+        raise tables.not_read(path, why, titles, sample)
+    return _Columns(_delimiter(lines), int(header), (label, *others), pixels, shape)
+
+
 @functools.lru_cache(8)
 def _read_table(
     path: str, options: DataSettings, _: tuple[int, ...]
-) -> tuple[np.ndarray, list[Row]]:
-    """Read a table: images, uint8 [rows, side, side] or [rows, side, side, 3], and their rows.
+) -> tuple[np.ndarray, list[SourceRow]]:
+    """Read a table: images, uint8 [rows, *shape], and their rows.
 
     The path of a row has the number of its line. A table without square images is a ConfigError.
     """
@@ -159,60 +204,40 @@ def _read_table(
     import pandas
 
     name = Path(path).name
-    with open_regular(Path(path)) as file:
-        lines = [file.readline(_HEAD).decode("utf-8-sig") for _ in range(2)]
-    delimiter = _delimiter(lines)
-    first, second = _first_rows(lines)
-    header = _is_header(first, second, options)
-    sample, titles = (second, first) if header else (first, [])
-    roles = tables.find_columns(path, titles, options, _ROLES)
-    label, split, group = roles["label"], roles["split"], roles["group"]
-    label = max(label, 0) if not titles else label
-    lower = [title.lower() for title in titles]
-    # Several columns without a name are pixels.
-    numbers = {title for title in _NUMBERS if title or lower.count(title) == 1}
-    others = {label, split, group}
-    others |= {n for n, title in enumerate(lower) if title in numbers and n != label}
-    columns = [number for number in range(len(sample)) if number not in others]
-    shape = _square(len(columns))
-    if not shape or (titles and not all(tables.is_number(sample[number]) for number in columns)):
-        why = (
-            f"it has {len(titles or sample)} columns, which are neither names of images nor the "
-            f"pixels of a square one; {_EXPECTED}. Name the column of the label by "
-            "data.label_column, or that of the paths of a list by data.image_column"
-        )
-        raise tables.not_read(path, why if sample else "it has no row", titles, sample)
+    columns = _columns(path, options)
+    width = len(columns.pixels)
     kept: list[np.ndarray] = []
-    rows: list[Row] = []
-    wrong = f"expected {len(columns)} pixels, each a whole number from 0 to 255"
+    rows: list[SourceRow] = []
     with open_regular(Path(path)) as file:
         parts = pandas.read_csv(
             file,
-            sep=delimiter,
+            sep=columns.delimiter,
             header=None,
-            skiprows=int(header),
+            skiprows=columns.header,
             encoding="utf-8-sig",
-            dtype={number: str for number in (label, split, group) if number >= 0},
+            dtype={number: str for number in columns.roles if number >= 0},
             keep_default_na=False,
             na_values=[""],
             low_memory=False,
-            chunksize=max(_VALUES_AT_ONCE // len(sample), 1),
+            chunksize=max(_VALUES_AT_ONCE // width, 1),
         )
         for part in parts:
-            values = part[columns].apply(pandas.to_numeric, errors="coerce").to_numpy(np.float64)
+            cells = part[columns.pixels].apply(pandas.to_numeric, errors="coerce")
+            values = cells.to_numpy(np.float64)
             right = ((values >= 0) & (values <= 255) & (values % 1 == 0)).all(axis=1)
             kept.append(np.where(right[:, None], values, 0).astype(np.uint8))
             empty = [""] * len(part)
-            places = (label, split, group)
-            cells = (part[n].fillna("").str.strip() if n >= 0 else empty for n in places)
-            for is_right, *texts in zip(right.tolist(), *cells, strict=True):
+            texts = (part[n].fillna("").str.strip() if n >= 0 else empty for n in columns.roles)
+            for is_right, *said in zip(right.tolist(), *texts, strict=True):
                 number = len(rows)
-                line = 1 + header + number
+                line = 1 + columns.header + number
                 image = f"{without_ending(name)}/{line:07d}.png"
                 item = Item(image, part=f"{number}:{name}")
-                item = item if is_right else Item.unreadable(image, wrong)
-                rows.append(Row(f"line {line}", item, *texts))
-    return np.concatenate(kept).reshape(-1, *shape), rows
+                if not is_right:
+                    why = f"expected {width} pixels, each a whole number from 0 to 255"
+                    item = Item.unreadable(image, why)
+                rows.append(SourceRow(f"line {line}", item, *said))
+    return np.concatenate(kept).reshape(-1, *columns.shape), rows
 
 
 def _is_header(first: Sequence[str], second: Sequence[str], options: DataSettings) -> bool:

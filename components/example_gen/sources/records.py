@@ -25,7 +25,7 @@ from imgpipe.components.example_gen.sources.images import (
     Listing,
     check_inside,
 )
-from imgpipe.components.example_gen.sources.tables import Row, Table
+from imgpipe.components.example_gen.sources.tables import SourceRow, SourceTable
 from imgpipe.components.example_gen.sources.walk import safe_path
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
@@ -99,7 +99,7 @@ def list_records(spec: str, files: Sequence[Path], options: DataSettings) -> Lis
         try:
             if place.is_dir() and not options.follow_links:
                 check_inside(file, folder)
-            read.append(Table(name, [*_rows(file, name, options)]))
+            read.append(SourceTable(name, [*_rows(file, name, options)]))
         except OSError as error:
             raise tables.not_read(str(file), error) from None
     for other in sorted(folder.iterdir()) if place.is_dir() else ():
@@ -129,20 +129,20 @@ def _require_all_parts(source: str, files: Sequence[Path]) -> None:
             )
 
 
-def _rows(file: Path, name: str, options: DataSettings) -> Iterator[Row]:
+def _rows(file: Path, name: str, options: DataSettings) -> Iterator[SourceRow]:
     """Yield a row for each record of a file, with the number of the record in its path."""
     features = _features(file, options)
     for number, row in enumerate(read_rows(file, name, features) if features else ()):
         yield numbered(row, name, number)
 
 
-def numbered(row: Row, folder: str, number: int) -> Row:
+def numbered(row: SourceRow, folder: str, number: int) -> SourceRow:
     """Return a row with the path of the record with a number in a folder."""
     path = f"{folder}/{number:08d}/{row.item.path}".rstrip("/")
     return row._replace(item=Item(path, problem=row.item.problem, part=row.item.part))
 
 
-def read_rows(file: Path, name: str, features: dict[str, str]) -> Iterator[Row]:
+def read_rows(file: Path, name: str, features: dict[str, str]) -> Iterator[SourceRow]:
     """Yield a row for each record of a file; the part of its item is in the file of a name.
 
     Args:
@@ -165,7 +165,7 @@ def read_rows(file: Path, name: str, features: dict[str, str]) -> Iterator[Row]:
             why = f"the record has {len(values)} values of {features['image']!r}, expected one"
             item = Item.unreadable(path, why)
         said = (_text(example, features[role]) for role in ("label", "split", "group"))
-        yield Row(f"record {number}", item, *said)
+        yield SourceRow(f"record {number}", item, *said)
 
 
 def _refuse_pixels(file: Path, image: bytes, example: tf.train.Example) -> None:

@@ -67,7 +67,7 @@ _LONGEST_CELL = 40  # characters of a cell that a message shows
 GUIDE: Final = "docs/how-to/lists.md has short pandas programs that write a table that is read"
 
 
-class Row(NamedTuple):
+class SourceRow(NamedTuple):
     """What a row says of an image, in the texts of its cells; "" for nothing."""
 
     place: str  # for messages, such as "row 7"
@@ -78,7 +78,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Table:
+class SourceTable:
     """The rows of one file, or of one part of a data set.
 
     Attributes:
@@ -88,7 +88,7 @@ class Table:
     """
 
     name: str
-    rows: Sequence[Row]
+    rows: Sequence[SourceRow]
     split: str | None = None
 
 
@@ -173,7 +173,7 @@ def cell_text(cell: str, classes: Collection[str] = ()) -> str:
     return cell[:-2] if cell.endswith(".0") and cell[:-2].isdecimal() else cell
 
 
-def add_rows(listing: Listing, tables: Sequence[Table], options: DataSettings) -> None:
+def add_rows(listing: Listing, tables: Sequence[SourceTable], options: DataSettings) -> None:
     """Add the items of rows to a listing, with a problem where rows contradict each other.
 
     Raises:
@@ -202,7 +202,7 @@ def add_rows(listing: Listing, tables: Sequence[Table], options: DataSettings) -
     listing.items += [_with_cells(item, rows) for item, rows in said.items()]
 
 
-def _split(row: Row, table: Table) -> str:
+def _split(row: SourceRow, table: SourceTable) -> str:
     """Return the split of a row; tables of Google AutoML say that it is to be assigned."""
     text = cell_text(row.split)
     if not text or text.upper() == "UNASSIGNED":
@@ -239,7 +239,7 @@ def _require_one_label(where: str, labels: Iterable[str]) -> None:
         )
 
 
-def with_splits_of_names(source: str, tables: Sequence[Table]) -> list[Table]:
+def with_splits_of_names(source: str, tables: Sequence[SourceTable]) -> list[SourceTable]:
     """Return the tables of files with the splits that the names of several files say.
 
     The name of a file that is the whole source need not: crash_test_photos.tfrecord. Of several,
@@ -259,7 +259,7 @@ def with_splits_of_names(source: str, tables: Sequence[Table]) -> list[Table]:
             "Expected a word such as train, validation or test in the name of each file, or in "
             "none. Rename the files, or give the split in a column or feature named split."
         )
-    return [Table(table.name, table.rows, given.get(table.name)) for table in tables]
+    return [SourceTable(table.name, table.rows, given.get(table.name)) for table in tables]
 
 
 def refuse_splits(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> None:

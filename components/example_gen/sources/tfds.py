@@ -20,7 +20,7 @@ from imgpipe.components.example_gen.notes import Notes
 from imgpipe.components.example_gen.sources import tables
 from imgpipe.components.example_gen.sources.images import FileReader, Listing
 from imgpipe.components.example_gen.sources.records import find_features, numbered, read_rows
-from imgpipe.components.example_gen.sources.tables import Row, Table
+from imgpipe.components.example_gen.sources.tables import SourceRow, SourceTable
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, first_line
 from imgpipe.models.settings.data import DataSettings
@@ -56,7 +56,8 @@ def list_tfds(name: str, options: DataSettings) -> Listing:
         splits = _splits(source, builder, match["split"], listing.notes)
         listing.classes |= set(getattr(builder.info.features[features["label"]], "names", ()) or ())
         read = [
-            Table(part, [*_rows(builder, features, part)], split) for part, split in splits.items()
+            SourceTable(part, [*_rows(builder, features, part)], split)
+            for part, split in splits.items()
         ]
         tables.add_rows(listing, read, options)
         return listing
@@ -118,7 +119,7 @@ def _splits(source: str, builder: Any, wanted: str | None, notes: Notes) -> dict
     return dict(ours if len(ours) > 1 else dict.fromkeys(ours))
 
 
-def _rows(builder: Any, features: dict[str, str], part: str) -> Iterator[Row]:
+def _rows(builder: Any, features: dict[str, str], part: str) -> Iterator[SourceRow]:
     """Yield the records of one split, in the order of its files, with the names of classes."""
     feature = builder.info.features[features["label"]]
     is_class = hasattr(feature, "int2str")

@@ -47,7 +47,7 @@ def test_good_and_bad_files_each_give_a_record_in_order(photos, encode):
     assert "JPEG" in records["b/cut.jpg"].decode_error
     assert "Op:" not in records["b/cut.jpg"].decode_error
     assert records["b/empty.jpg"].decode_error == "the file is empty."
-    assert "the file is no image, but text" in records["b/words.jpg"].decode_error
+    assert records["b/words.jpg"].decode_error == 'text that begins with "no image"'
     assert records["a/gone.jpg"].read_error == "No such file or directory"
     assert records["a/gone.jpg"].image_hash == ""
 

@@ -39,13 +39,13 @@ def test_paths_of_inputs_start_at_the_file_and_all_others_at_the_current_folder(
     file = tmp_path / "project" / "c.toml"
     file.parent.mkdir()
     file.write_text(
-        '[data]\nsource = "csv:rows.csv"\nroot = "../all"\n[judge]\noverrides = "mine.toml"\n'
+        '[data]\nsource = "rows.csv"\nroot = "../all"\n[judge]\noverrides = "mine.toml"\n'
         '[bank]\nstore = "features"\n'
     )
     monkeypatch.chdir(tmp_path)
     config = configs.load(file)
     assert (config.data.source, config.data.root) == (
-        f"csv:{file.parent}/rows.csv",
+        f"{file.parent}/rows.csv",
         f"{tmp_path}/all",
     )
     assert config.places.overrides == file.parent / "mine.toml"

@@ -31,7 +31,7 @@ _by_name = {check.name: check for check in _checks if isinstance(check, ImageChe
 _ORDER = (
     *("unreadable", "zero_byte", "pixel_limit", "hidden_cost", "decodable", "damaged"),
     *("too_small", "animated", "source_problem", "no_label"),
-    *("alpha", "orientation", "cmyk", "sixteen_bit", "unused_bands"),
+    *("alpha", "cmyk", "sixteen_bit", "unused_bands"),
     *("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "odd_size", "greyscale"),
     *("near_duplicate_across_splits", "near_duplicate"),
 )

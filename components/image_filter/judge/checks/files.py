@@ -1,8 +1,7 @@
 """Checks of the file, of what its header says, and of what its source says about it.
 
 A file that the serving operation cannot decode is transcoded to PNG without loss if Pillow can read
-it (the repair `transcoded`), and otherwise rejected as `not_an_image`, `truncated` or
-`undecodable`.
+it (the repair `transcoded`), and otherwise rejected by the reason of `image_file/unread.py`.
 
 The last checks are about images that the model sees otherwise than people do. Such images are not
 repaired, because a model should be trained on the images that it will see.
@@ -10,11 +9,7 @@ repaired, because a model should be trained on the images that it will see.
 
 from __future__ import annotations
 
-from imgpipe.components.common.image_file.header import (
-    HEIC_REMEDY,
-    ONLY_PREVIEW,
-    converted_formats,
-)
+from imgpipe.components.common.image_file.unread import NOT_AN_IMAGE, TRUNCATED, UNDECODABLE
 from imgpipe.components.common.image_row import (
     GROUP_ACROSS_SPLITS,
     OUTSIDE_CLASSES,
@@ -27,15 +22,7 @@ from imgpipe.components.common.image_row import (
 )
 from imgpipe.components.image_filter.judge.check import CheckResult, check
 from imgpipe.models import names
-from imgpipe.serving.look import HEIC
 
-NOT_AN_IMAGE = "not_an_image"
-TRUNCATED = "truncated"
-UNDECODABLE = "undecodable"
-_EXPORT_RAW = (
-    "export the photographs as JPEG in the program of the camera, or with darktable-cli FILE x.jpg"
-)
-_THREE_BANDS = "save the three bands that show what you are looking for as an RGB image"
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
 NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
@@ -44,7 +31,6 @@ _BITS = 8  # that a model is given of each band of a pixel
 _USED_BANDS = {**dict.fromkeys(("RGB", "RGBA", "RGBX", "RGBa"), 3), "LA": 1, "La": 1}
 _SHOWS_NOTHING = 8  # pixels of the shorter side of an image in which nobody sees a thing
 _ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
-_MOST_BANDS = 4  # of a TIFF file; with more, as satellites write them, a file is not read
 
 
 def is_about_label(problem: str) -> bool:
@@ -115,39 +101,12 @@ def hidden_cost(image: ImageRow, _: object) -> CheckResult:
 )
 def decodable(image: ImageRow, _: object) -> CheckResult:
     """Files that nobody reads, and those that only Pillow reads."""
-    if not image.decode_error:
-        return None
-    if image.bands > _MOST_BANDS:
-        detail = f"TIFF with {image.bands} bands; files with at most {_MOST_BANDS} are read"
-        return ImageFinding(UNDECODABLE, detail, remedy=_THREE_BANDS)
     if image.converted:
         detail = f"{image.converted}, which the served model does not decode, is stored as PNG"
         return ImageFinding(TRANSCODED, detail, "repair")
-    problem = image.pillow_error
-    if ONLY_PREVIEW in problem:
-        return ImageFinding(UNDECODABLE, problem, remedy=_EXPORT_RAW)
-    said = image.decode_error.split(". ")[0].removesuffix(".")
-    if image.other_kind:
-        return _unknown(image, said)
-    if image.is_cut_short:
-        return ImageFinding(TRUNCATED, f"{said}.")
-    detail = f"{said}. Pillow: {problem}."
-    if "truncated" in problem or "unexpected end" in problem.lower():
-        return ImageFinding(TRUNCATED, detail)
-    return ImageFinding(UNDECODABLE, detail)
-
-
-def _unknown(image: ImageRow, detail: str) -> ImageFinding:
-    """Name the reason of a file that is none of those that are read, and what to do."""
-    name = image.other_kind
-    remedy = image.other_remedy
-    if image.other_format in converted_formats():  # the file is damaged
-        return ImageFinding(UNDECODABLE, detail)
-    if image.other_format == HEIC:
-        return ImageFinding(UNDECODABLE, detail, remedy="; ".join(HEIC_REMEDY))
-    if image.is_other_image:
-        return ImageFinding(UNDECODABLE, f"{name}, a format that is not accepted", remedy=remedy)
-    return ImageFinding(NOT_AN_IMAGE, name, remedy=remedy)
+    if image.unread:
+        return ImageFinding(image.unread, image.decode_error, remedy=image.remedy)
+    return None
 
 
 @check(
@@ -290,16 +249,3 @@ def alpha(image: ImageRow, _: object) -> CheckResult:
     if not hidden:
         return None
     return ImageFinding("alpha", f"{hidden:.1%} of the pixels are not opaque", score=-hidden)
-
-
-@check(
-    "pixels",
-    "save such images again as JPEG, or upright, as `magick mogrify -auto-orient FILES` does",
-    severity="warn",
-    titles={"orientation": "not upright for the model"},
-)
-def orientation(image: ImageRow, _: object) -> CheckResult:
-    """PNG and WebP files with an orientation, which viewers turn, and the model does not."""
-    if not image.turn:
-        return None
-    return ImageFinding("orientation", f"orientation {image.turn} of 1 to 8 is not upright")

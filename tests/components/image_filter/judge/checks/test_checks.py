@@ -124,7 +124,8 @@ def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
         ("x.jpg", b"PK\3\4" + bytes(90), "not_an_image", "ZIP", "replace it by"),
         ("x.jpg", bytes(900), "not_an_image", "nothing but zeros", "replace it"),
         ("x.jpg", b"Rar!\x1a\x07\x01\0" + bytes(90), "not_an_image", "RAR", "replace it by"),
-        ("x.arw", b"\0" * 90, "undecodable", "camera raw", "darktable-cli"),
+        ("x.raf", b"FUJIFILMCCD-RAW 0201", "undecodable", "camera raw (Fuji RAF", "darktable-cli"),
+        ("x.cr3", b"\0\0\0\x18ftypcrx ", "undecodable", "camera raw (a file", "darktable-cli"),
         ("x.weights", b"\0" * 90, "not_an_image", "nothing but zeros", "replace it by"),
     ],
 )

@@ -20,11 +20,11 @@ _PHOTO, _OTHER = (
     Image.blend(soft(seed, (320, 240)), Image.fromarray(noise(seed, (320, 240))), 0.2)
     for seed in (3, 4)
 )
-_NEWLINES = "newline bytes follows a carriage return, as after a transfer as text"
 _LIBJPEG = "libjpeg: Corrupt JPEG data"
 
 
 def _text(data):
+    """Convert newlines, as a transfer as text does."""
     return data.replace(b"\n", b"\r\n")
 
 
@@ -37,9 +37,8 @@ def _joined(data):
     return data[: len(data) // 2] + encoded(_OTHER, "JPEG")[len(data) // 3 :]
 
 
-def _inserted(data):
-    middle = len(data) // 2
-    return data[:middle] + b"<html>503 Service Unavailable</html>" + data[middle:]
+def _last_pixels(data):
+    return data[:-6] + b"\xff" + data[-5:]
 
 
 def _checksum(data):
@@ -50,10 +49,8 @@ def _checksum(data):
     ("kind", "damage", "said"),
     [
         *(("JPEG", damage, _LIBJPEG) for damage in (_text, _zeros, _joined)),
-        *(("JPEG", _text, _NEWLINES), ("WEBP", _text, _NEWLINES), ("BMP", _text, _NEWLINES)),
-        ("WEBP", _zeros, "at least 102 zeros in a row among the compressed pixels"),
-        *((kind, _inserted, "36 bytes longer than its header says") for kind in ("WEBP", "BMP")),
         ("PNG", _checksum, "Pillow: broken PNG"),
+        ("GIF", _last_pixels, "Pillow: broken data stream"),
     ],
 )
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 9}])
@@ -102,7 +99,7 @@ def test_the_pixels_of_a_jpeg_without_its_end_are_looked_at(records):
 def test_a_healthy_file_is_not_damaged(records, kind, mode):
     if mode == "CMYK" and kind not in ("JPEG", "TIFF"):
         pytest.skip("the format has no such colours")
-    plain = Image.new("RGB", (900, 700), (0x10, 0x0A, 0x0D))  # with newlines in its bytes
+    plain = Image.new("RGB", (900, 700), (16, 10, 13))
     files = {str(at): encoded(one.convert(mode), kind) for at, one in enumerate((_PHOTO, plain))}
     assert [record.damage for record in records(files).values()] == ["", ""]
 
@@ -120,7 +117,7 @@ def test_check_names_damaged_files_and_shows_their_pictures(tmp_path):
     page = tmp_path / "page.html"
     said = CliRunner().invoke(app, ["check", str(tmp_path / "trees"), "--html", str(page)]).output
     assert "rejected: 2 damaged" in said
-    assert re.search(rf"  elm/0.jpg  {_LIBJPEG}: .*{_NEWLINES}", said)
+    assert re.search(rf"  elm/0.jpg  {_LIBJPEG}: ", said)
     shown = page.read_text("utf-8")
     assert re.search('<img src="data:image/webp[^>]*alt="elm/0.jpg: damaged"', shown)
     assert "download or copy the original again, as binary data" in shown

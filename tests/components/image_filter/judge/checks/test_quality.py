@@ -130,12 +130,6 @@ def test_transparent_pixels_are_warned_of(look):
     assert "magick mogrify -background white" in finding.remedy
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_files_that_viewers_turn_are_warned_of(look, kind):
-    turned_data = encoded(scene(), kind, exif=exif(6), lossless=True)
-    assert warned(look(turned_data)) == {"orientation"}
-
-
 def test_cmyk_and_sixteen_bit_images_are_warned_of(look):
     cmyk = look(encoded(scene().convert("CMYK"), "JPEG"), "jpg")
     assert warned(cmyk) == {"cmyk"}
@@ -178,12 +172,12 @@ def many_bands(bands, bits):
         (257, 3, 1, 32),
         (258, 3, bands, first),
         (259, 3, 1, 1),
-        (262, 3, 1, 2 if bands in (3, 4) else 1),
+        (262, 3, 1, 2 if bands in (3, 4, 5) else 1),
         (273, 4, 1, 8),
         (277, 3, 1, bands),
         (278, 3, 1, 32),
         (279, 4, 1, len(values)),
-        *([(338, 3, 1, 0)] if bands == 4 else []),  # a band of no known meaning
+        *([(338, 3, bands - 3, 0)] if bands in (4, 5) else []),  # bands of no known meaning
     ]
     table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
     directory = struct.pack("<H", len(entries)) + table + bytes(4)
@@ -207,9 +201,10 @@ def test_bands_that_are_not_used_are_said(look, data, said):
     assert details == ([said] if said else [])
 
 
-def test_a_file_with_more_than_four_bands_is_out_of_scope_in_a_sentence(look):
-    found = decide(look(many_bands(8, 8)), JudgeSettings()).rejection
-    assert found.detail == "TIFF with 8 bands; files with at most 4 are read"
+@pytest.mark.parametrize("bands", [5, 8])  # Pillow would read the first three of five
+def test_a_file_with_more_than_four_bands_is_out_of_scope_in_a_sentence(look, bands):
+    found = decide(look(many_bands(bands, 8)), JudgeSettings()).rejection
+    assert found.detail == f"TIFF with {bands} bands; files with at most 4 are read"
     assert "save the three bands" in found.remedy
 
 
