@@ -12,7 +12,7 @@ from imgpipe.components.run_record.result import Result
 from imgpipe.models.features.bank import BankFacts
 
 #: Digest of the stored formats by the number of the layout.
-DIGESTS = {11: "2a27e9ce10799933"}
+DIGESTS = {11: "5c790bad55718cfe"}
 
 
 def _plain(schema: object) -> object:

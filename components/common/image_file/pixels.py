@@ -45,8 +45,8 @@ _EDGES = 0.01  # per grey level: how fast sharpness grows with the standard devi
 _FLAT = 0.18  # the histogram's part of the sharpness is added only above this value
 _FLAT_DOUBT = 0.02  # within this distance of `_FLAT`, the thumbnail is computed from all pixels
 _OPAQUE = 255
-#: Pixels of the reduced image for each of the thumbnail, in each direction, so that resizing it with
-#: the kernel barely changes the result.
+#: Pixels of the reduced image for each of the thumbnail, in each direction, so that resizing it
+#: with the kernel barely changes the result.
 _SPARE = 2
 SIDE = 16  # bits in each direction
 BITS = SIDE * SIDE
