@@ -103,7 +103,7 @@ def refused(
             number = plural(level.images.total(), "image")
             lines.append(f"  {level.title}: {join_names(counted, _SHOWN)} of {number}")
             lines += _command(where, options, level.settings)
-    for named in lists:
+    for named in lists[:_SHOWN]:
         lines.append(f"  {named.file} names images: {named.example}")
         if place is None:
             lines.append("    it can be read where the files are in a folder")
