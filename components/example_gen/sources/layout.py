@@ -7,6 +7,7 @@ concluded from what words mean, but for the names of splits: the settings say it
 from __future__ import annotations
 
 import collections
+import io
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -15,7 +16,7 @@ from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import Notes
-from imgpipe.components.example_gen.sources.images import Item, Listing
+from imgpipe.components.example_gen.sources.images import BYTE_LIMIT, Item, Listing
 from imgpipe.components.example_gen.sources.lists import TEXT, NamedImage, named_images
 from imgpipe.components.example_gen.sources.refusal import Level, other_sources, refused
 from imgpipe.components.example_gen.sources.tree import Folder, Tree
@@ -34,6 +35,7 @@ _ENDING = re.compile(r"[-_. ]+[^\W\d_]+(?=(?:[-_. ]?\d+)?$)")
 _MANY = 3  # one in so many files shows that the names mean something
 _KINDS = 3  # folders of images, of their masks and, perhaps, of something else
 _FEW_FILES = 5  # the names of fewer may be the same by chance
+_TONES = 16  # colours of a mask, at most
 _MOST_LISTS = 4  # with more, none of them is that of the labels
 _LEVELS = 5  # below the source that a refusal shows
 
@@ -108,7 +110,8 @@ def _not_laid_out(
         return f"found {images} in no folder of a class, such as {example}; {EXPECTED_TREE}"
     if options.class_level:
         return ""
-    return _second_reading([folder for folder, _ in roots], classes, least_classes)
+    why = _second_reading(classes, least_classes)
+    return why or _same_files([folder.filled() for folder, _ in roots], tree)
 
 
 def _counted(files: Iterable[str]) -> str:
@@ -208,7 +211,7 @@ def _note_others(notes: Notes, tree: Tree, classes: Sequence[Folder]) -> None:
                 notes.add(reason, file, shown=ending)
 
 
-def _second_reading(roots: Sequence[Folder], classes: Sequence[Folder], least_classes: int) -> str:
+def _second_reading(classes: Sequence[Folder], least_classes: int) -> str:
     """Return why a tree may be read in another way than by these classes; "" if it may not."""
     several = len({folder.name for folder in classes}) > 1
     inner = {}
@@ -229,13 +232,6 @@ def _second_reading(roots: Sequence[Folder], classes: Sequence[Folder], least_cl
     if several:
         for name in _companions(classes):
             return f"many files, those of {name}, are called as others of their class, as masks are"
-        for folders in (folder.filled() for folder in roots):
-            if _have_same_files(folders):
-                shown = join_names([folder.name for folder in folders])
-                return (
-                    f"the files of {shown} have the same names throughout, as images and their "
-                    "masks have"
-                )
     return ""
 
 
@@ -264,6 +260,30 @@ def _companions(classes: Sequence[Folder]) -> list[str]:
                     counts[folder.name] += 1
     total = sum(class_folder.total for class_folder in classes)
     return [name for name, count in counts.most_common(1) if _MANY * count >= total]
+
+
+def _same_files(roots: Iterable[Sequence[Folder]], tree: Tree) -> str:
+    """Return which folders side by side may be images and their masks; "" for none."""
+    for folders in filter(_have_same_files, roots):
+        shown = join_names([folder.name for folder in folders])
+        why = f"the files of {shown} have the same names throughout, as images and their masks have"
+        masks = [folder.name for folder in folders if _has_few_tones(folder, tree)]
+        if masks and len(masks) < len(folders):
+            why += f"; those of {join_names(masks)} have few tones, as masks have"
+        return why
+    return ""
+
+
+def _has_few_tones(folder: Folder, tree: Tree) -> bool:
+    """Whether the first image of a folder has few colours."""
+    from PIL import Image
+
+    first = next(item for inner in folder.walk() for item in inner.files)
+    try:
+        with Image.open(io.BytesIO(tree.head(first.path, BYTE_LIMIT))) as image:
+            return image.convert("RGB").getcolors(_TONES) is not None
+    except Exception:  # Pillow's plugins raise exceptions of any type for broken files
+        return False
 
 
 def _have_same_files(folders: Sequence[Folder]) -> bool:

@@ -187,8 +187,9 @@ def add_rows(listing: Listing, tables: Sequence[SourceTable], options: DataSetti
             label = cell_text(row.label, options.classes)
             split = _split(row, table)
             said[row.item].append((f"{row.place}{of_table}", (split, cell_text(row.group), label)))
-            empty[row.label] += not label and bool(row.label)
-    for word, count in (+empty).items():
+            if row.label and not label:
+                empty[row.label] += 1
+    for word, count in empty.items():
         detail = f"{plural(count, 'row says', 'rows say')} {word!r}, which is read as no label"
         way = f"if {word!r} is a class, list all classes in data.classes"
         listing.notes.add("empty_label", word, detail, count, ways=[way])

@@ -2,6 +2,7 @@
 
 import zipfile
 
+import numpy as np
 import pytest
 
 from imgpipe.components.example_gen.sources import read_source
@@ -9,6 +10,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.data import DataSettings
 from tests.components.example_gen.sources import followed_advice
 from tests.components.example_gen.sources.trees import counted, fill, noted, paths
+from tests.images import encoded, noise
 
 
 def read(folder, patterns, least_classes=2, **options):
@@ -129,6 +131,15 @@ def test_a_refusal_says_what_stands_at_each_level_and_keeps_the_given_settings(t
     ]
     (*_, joined) = followed_advice.read(refused.value)
     assert counted(joined)["test:tomato/well"] == 6 and len(joined.classes) == 4
+
+
+def test_of_folders_of_the_same_files_the_masks_are_named(tmp_path):
+    for name in ("x_3", "y_7", "z_1", "p_9", "q_4"):
+        for folder, pixels in (("images", noise()), ("shapes", np.zeros((32, 32, 3), np.uint8))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{name}.png").write_bytes(encoded(pixels, "PNG"))
+    with pytest.raises(ConfigError, match="those of shapes have few tones, as masks have"):
+        read_source(str(tmp_path))
 
 
 def test_skipped_folders_are_not_searched_for_labels_in_names(tmp_path):
