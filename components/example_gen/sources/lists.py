@@ -68,6 +68,8 @@ def list_rows(spec: str, options: DataSettings) -> Listing:
         table = _read(file, options, files)
     except (OSError, ValueError, csv.Error) as error:
         raise tables.not_read(spec, error) from None
+    if not table.rows:
+        raise tables.not_read(spec, "it has no row below its header", table.titles)
     columns = _columns(spec, table, options, files)
     rows = []
     for number, cells in table.rows.items():

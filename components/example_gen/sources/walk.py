@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import fnmatch
-import functools
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -116,17 +115,11 @@ def not_passed_over(paths: Iterable[str], skip: Sequence[str], notes: Notes) -> 
         skip: Names, paths or patterns of what is skipped, as `data.skip`.
         notes: Gets what is passed over.
     """
+    folders: dict[str, tuple[str, str] | None] = {}  # why folders are passed over, by their paths
 
-    @functools.cache
-    def folder_passed_over(folder: str) -> tuple[str, str] | None:
-        return passed_over(folder) if folder else None
-
-    def passed_over(path: str) -> tuple[str, str] | None:
-        """Return the reason and what it names, for a path or a folder above it."""
-        folder, _, name = path.rpartition("/")
-        above = folder_passed_over(folder)
-        if above:
-            return above
+    def reason_of(path: str) -> tuple[str, str] | None:
+        """Return why this file or folder is passed over, and what it names."""
+        name = path.rpartition("/")[2]
         if file_names.is_hidden(name):
             if file_names.is_of_system(name):
                 return "hidden", path
@@ -134,10 +127,17 @@ def not_passed_over(paths: Iterable[str], skip: Sequence[str], notes: Notes) -> 
         entry = next((pattern for pattern in skip if _is_named(pattern, path, name)), None)
         return ("skipped", entry) if entry else None
 
+    def reason_above(folder: str) -> tuple[str, str] | None:
+        """Return why the outermost of a folder and those above it is passed over."""
+        if folder not in folders:
+            above = filter(None, map(reason_of, above_of(f"{folder}/")))
+            folders[folder] = next(above, None)
+        return folders[folder]
+
     kept = []
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     for path in paths:
-        why = passed_over(path)
+        why = reason_above(path.rpartition("/")[0]) or reason_of(path)
         if why is None:
             kept.append(path)
         else:

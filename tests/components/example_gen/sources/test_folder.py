@@ -54,6 +54,12 @@ def test_the_fingerprint_depends_on_contents_and_labels_but_not_on_times(tmp_pat
     assert fingerprint() not in {before, added}
 
 
+def test_a_tree_of_very_many_levels_is_read(tmp_path):
+    deep = "/".join(["d"] * 500)
+    images = read_source(fill(tmp_path, f"{deep}/cat/1.jpg", f"{deep}/dog/1.jpg"))
+    assert counted(images) == {":cat": 1, ":dog": 1}
+
+
 def test_what_is_hidden_or_loops_is_noted_and_what_is_no_file_is_an_item(tmp_path):
     fill(tmp_path, "a/1.jpg", "b/2.jpg", "a/.DS_Store", ".git/x", "__MACOSX/a/1.jpg")
     fill(tmp_path, "a/.pending-1-x.jpg", "a/._1.jpg", "b/.3.jpg.icloud")

@@ -207,6 +207,7 @@ def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
             for page in ("cp1250", "cp1252", "mac_roman")
         ),
         ("", "it has no row"),
+        ("path,label\n", r"it has no row below its header\. Its columns are path, label"),
         (None, "does not exist"),
     ],
 )
