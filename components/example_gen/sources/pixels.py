@@ -19,7 +19,7 @@ from imgpipe.components.common.image_file.file_names import is_image, without_en
 from imgpipe.components.example_gen.sources import tables
 from imgpipe.components.example_gen.sources.images import Item, Listing, Reader, check_inside
 from imgpipe.components.example_gen.sources.tables import SourceRow, SourceTable
-from imgpipe.components.example_gen.sources.walk import visible_below
+from imgpipe.components.example_gen.sources.walk import note_beside, visible_below
 from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.settings.data import DataSettings
 
@@ -117,9 +117,8 @@ def list_pixels(spec: str, options: DataSettings) -> Listing:
             read.append(SourceTable(file.name, _pixels(str(file), options)[1]))
         except (OSError, ValueError) as error:
             raise tables.not_read(str(file), error) from None
-    for other in sorted(folder.iterdir()) if place.is_dir() else ():
-        if other.is_file() and other not in files:
-            listing.notes.add("beside_images", other.name)
+    if place.is_dir():
+        note_beside(listing.notes, folder, files)
     tables.add_rows(listing, tables.with_splits_of_names(spec, read), options)
     return listing
 

@@ -26,7 +26,7 @@ from imgpipe.components.example_gen.sources.images import (
     check_inside,
 )
 from imgpipe.components.example_gen.sources.tables import SourceRow, SourceTable
-from imgpipe.components.example_gen.sources.walk import safe_path
+from imgpipe.components.example_gen.sources.walk import note_beside, safe_path
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.settings.data import DataSettings
@@ -102,9 +102,8 @@ def list_records(spec: str, files: Sequence[Path], options: DataSettings) -> Lis
             read.append(SourceTable(name, [*_rows(file, name, options)]))
         except OSError as error:
             raise tables.not_read(str(file), error) from None
-    for other in sorted(folder.iterdir()) if place.is_dir() else ():
-        if other.is_file() and other not in files:
-            listing.notes.add("beside_images", other.name)
+    if place.is_dir():
+        note_beside(listing.notes, folder, files)
     tables.add_rows(listing, tables.with_splits_of_names(spec, read), options)
     return listing
 

@@ -6,7 +6,7 @@ import collections
 import fnmatch
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
@@ -189,6 +189,13 @@ def visible_below(folder: Path) -> Iterator[str]:
         for name in sorted(names):
             if not file_names.is_hidden(name):
                 yield Path(above, name).relative_to(folder).as_posix()
+
+
+def note_beside(notes: Notes, folder: Path, files: Collection[Path]) -> None:
+    """Note the files that lie in a folder beside those that are read."""
+    for other in sorted(folder.iterdir()):
+        if other.is_file() and other not in files:
+            notes.add("beside_images", other.name)
 
 
 def safe_path(name: str) -> tuple[str, str]:
