@@ -84,8 +84,8 @@ class DataSettings(SettingsSection):
         description="Source of the images: a folder with one sub-folder for each class, or with "
         "train/, validation/ and test/ that hold such folders; an archive of it (.zip, .tar, "
         ".tar.gz); a list of files (.csv, .tsv, .txt, .jsonl); a table of pixels (.csv); "
-        "tfds:NAME[:split]; TFRecord files; such a folder in an object store, gs://BUCKET/PREFIX or "
-        "s3://BUCKET/PREFIX.",
+        "tfds:NAME[:split]; TFRecord files; such a folder in an object store, gs://BUCKET/PREFIX "
+        "or s3://BUCKET/PREFIX.",
     )
 
     @field_validator("group_pattern", "label_pattern")
