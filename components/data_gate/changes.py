@@ -7,7 +7,7 @@ the accepted schema. This module imports neither TensorFlow nor TFX.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -32,9 +32,6 @@ class Changes(TypedDict):
         dict[str, int], "Images with another label that no person has given, by “before → after”."
     ]
     decided: Annotated[int, "Images with another label that a person has given or accepted."]
-    renamed: Annotated[
-        dict[str, str], "Names of classes whose known images all came from one lost class, by that."
-    ]
     moved: Annotated[int, "Images in another split."]
     new: Annotated[int, "Images that were not there before."]
     gone: Annotated[int, "Images that are no longer there, or are rejected now."]
@@ -50,41 +47,23 @@ def by_content(kept: Iterable[ImageRow]) -> KeptImages:
 
 
 def compare(before: KeptImages, now: KeptImages) -> Changes:
-    """Compare two sets of images; a label is another one unless its class has another name."""
+    """Compare two sets of images."""
     both = before.keys() & now.keys()
-    renamed = _renamed(before, now)
-    labels = {key: (before[key][0], renamed.get(before[key][0])) for key in both}
-    relabelled = [key for key in sorted(both) if now[key][0] not in labels[key]]
+    relabelled = [key for key in sorted(both) if now[key][0] != before[key][0]]
     silent = [key for key in relabelled if now[key][2] not in _REVIEWED]
     pairs = Counter(f"{before[key][0]} → {now[key][0]}" for key in silent)
     return {
         "relabelled": dict(pairs.most_common()),
         "decided": len(relabelled) - len(silent),
-        "renamed": renamed,
         "moved": sum(before[key][1] != now[key][1] for key in both),
         "new": len(now.keys() - both),
         "gone": len(before.keys() - both),
     }
 
 
-def _renamed(before: KeptImages, now: KeptImages) -> dict[str, str]:
-    """Return the new names of lost classes, by the lost ones."""
-    origins: dict[str, set[str]] = defaultdict(set)
-    for key in before.keys() & now.keys():
-        origins[now[key][0]].add(before[key][0])
-    old_names = {label for label, *_ in before.values()}
-    lost = old_names - {label for label, *_ in now.values()}
-    new_names = origins.keys() - old_names
-    return {
-        min(origins[name]): name
-        for name in sorted(new_names)
-        if len(origins[name]) == 1 and origins[name] <= lost
-    }
-
-
 def sentence(changed: Changes) -> str:
     """Return the changes in words; "" if nothing changed."""
-    parts = [f"class {old} is renamed {new}" for old, new in changed["renamed"].items()]
+    parts = []
     images = sum(changed["relabelled"].values())
     if images:
         have = plural(images, "image has", "images have")
@@ -94,7 +73,8 @@ def sentence(changed: Changes) -> str:
     if changed["new"]:
         parts.append(plural(changed["new"], "new image"))
     counts = {"gone": changed["gone"], "in another split": changed["moved"]}
-    return ", ".join([*parts, *(f"{count:,} {what}" for what, count in counts.items() if count)])
+    parts += [f"{count:,} {what}" for what, count in counts.items() if count]
+    return ", ".join(parts)
 
 
 def _pairs(changed: Changes) -> str:

@@ -164,9 +164,8 @@ def DataGate(
     drifts = comparison.changes(now, before, current)
     warned = [change for change in drifts if levels[change["reason"]] == "warn"]
     anomalies_by_split = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
-    examples = {split: comparison.image_count(of_split) for split, of_split in now.items()}
     summary = read_summary(quarantine.uri)
-    reasons = rules.reasons_against(summary, anomalies_by_split, examples, required)
+    reasons = rules.reasons_against(summary, anomalies_by_split, required)
     reasons += [change for change in drifts if levels[change["reason"]] == "reject"]
     if facts.accept_changes:
         acceptable = [reason for reason in reasons if rules.ACCEPT in said(reason)]

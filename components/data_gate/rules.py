@@ -64,7 +64,7 @@ def against(kind: str, subject: str, split: str, expected: str, seen: str, *advi
     """Return a reason against the data.
 
     `kind` is no_images, missing_class, too_few, rejected_share, lost_class, shrunken_class,
-    new_class, anomaly, drift, skew or lost. `subject` is a class or a feature; "" stands for the
+    new_class, anomaly, drift or skew. `subject` is a class or a feature; "" stands for the
     whole data set, several classes or all splits. Each `advice` is a way of its own.
     """
     about = f" {subject!r}" if subject else ""
@@ -254,18 +254,6 @@ def _description(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Rea
     return (info.description or info.short_description).strip().rstrip(".")
 
 
-def lost(examples: Mapping[str, int], summary: DataSummary) -> list[Finding]:
-    """Find the splits whose statistics cover another number of images than were kept."""
-    reasons = []
-    for split, labels in summary["by_split"].items():
-        kept = sum(labels.values())
-        counted = examples.get(split, 0)
-        if counted != kept:
-            advice = "the artifacts do not belong together; run again from ImageFilter"
-            reasons.append(against("lost", "", split, f"{kept} images", str(counted), advice))
-    return reasons
-
-
 def counted(summary: DataSummary, required: Requirements) -> list[Finding]:
     """Find the reasons that follow from the counts of images alone, for `imgpipe check`."""
     shares = rejected_share(summary, required)
@@ -281,16 +269,12 @@ def counted(summary: DataSummary, required: Requirements) -> list[Finding]:
 def reasons_against(
     summary: DataSummary,
     anomalies: Mapping[str, anomalies_pb2.Anomalies],
-    examples: Mapping[str, int],
     required: Requirements,
 ) -> list[Finding]:
-    """Find all reasons against the data; without one it is accepted.
-
-    `anomalies` are those of TFDV, and `examples` the numbers in the statistics, by split.
-    """
+    """Find all reasons against the data, of which `anomalies` are by split, as TFDV found them."""
     reasons = counted(summary, required)
     if summary["kept"]:
-        reasons = [*lost(examples, summary), *reasons, *anomalous(anomalies, summary)]
+        reasons += anomalous(anomalies, summary)
     return reasons
 
 

@@ -24,9 +24,8 @@ from imgpipe.components.image_filter.copies.search import (
     hash_table,
 )
 from imgpipe.components.image_filter.image_table import ImageTable
-from imgpipe.components.image_filter.judge.checks import CHECKS
 from imgpipe.components.image_filter.judge.checks.quality import radius_in
-from imgpipe.components.image_filter.judge.single_image import decide, judge
+from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.components.image_filter.placement import families, placement
 from imgpipe.components.image_filter.placement.families import FoundFamilies
 from imgpipe.models import names
@@ -56,7 +55,6 @@ def compare(
     Returns:
         The table of these rows.
     """
-    _check_in_the_set([row for row in rows if row.rejection is None], given)
     has_passed = [row.rejection is None for row in rows]
     passed = [*itertools.compress(rows, has_passed)]
     radius = radius_in(given.settings.judge)
@@ -156,13 +154,3 @@ def _settle(passed: Sequence[ImageRow], similar: NearDuplicates, radius: int) ->
     for row in kept:
         row.seen_family = row.split != names.TRAIN and row.family in in_train
     return apart
-
-
-def _check_in_the_set(rows: Sequence[ImageRow], given: Given) -> None:
-    """Run the checks that need the whole set on the images that passed all others."""
-    for check in CHECKS:
-        if check.limits is None:
-            continue
-        limits = check.limits(rows, check.limit_in(given.settings.judge))
-        for row in rows:
-            judge(row, check, given.settings.judge, limits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
@@ -51,11 +50,6 @@ class Families(TypedDict):
         bool,
         "Whether names or capture times propose the families, and pictures confirm them; if not, "
         "a pattern or a column gives them.",
-    ]
-    pattern: Annotated[
-        str,
-        "Value of `data.group_pattern` that gives exactly the families that were found; empty "
-        "where they are of several forms of names, or none were found.",
     ]
     families: Annotated[int, "Number of families."]
     images: Annotated[int, "Number of images in families."]
@@ -147,22 +141,15 @@ def _families(families: Families) -> Iterator[Finding]:
         for family in families["examples"][:2]
     )
     source = "the groups of the source tell"
-    ways = []
     if families["found"]:
         source = "names propose and pictures confirm"
-    if families["pattern"]:
-        setting = shlex.quote(f"data.group_pattern={families['pattern']}")
-        ways = [
-            f"if another part of the path says what belongs together: --set {setting}, with its "
-            "parentheses around that part"
-        ]
     images = plural(families["images"], "image belongs", "images belong")
     yield make_finding(
         "families",
         f"{images} to {plural(families['families'], 'family', 'families')} of images that show "
         f"the same thing, as {source} ({shown}); each family stays in one fold, and in one split "
         "where splits are drawn",
-        ways,
+        ["if another part of the path says what belongs together: data.group_pattern"],
         count=families["images"],
     )
     divided = [
@@ -321,7 +308,6 @@ def _counted_families(images: ImageTable) -> Families:
     largest = sorted(several.items(), key=lambda item: (-item[1], item[0]))
     return {
         "found": any(row.is_family for row in images.kept),
-        "pattern": images.families.pattern,
         "families": len(several),
         "images": several.total(),
         "examples": [{"name": name, "images": count} for name, count in largest[:_FAMILIES_SHOWN]],

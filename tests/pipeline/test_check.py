@@ -164,13 +164,13 @@ def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_
         Override(digests[2][:16], "relabel", "paper"),
         Override("0" * 64, "accept"),
     )
-    names = ("odd_size", "near_duplicate", "greyscale", "blurry")
+    names = ("dark", "near_duplicate", "greyscale", "blurry")
     severity = dict.fromkeys(names, "reject")
     file = tmp_path / "overrides.toml"
     file.write_text(overrides.to_toml(decisions))
-    judge = {"severity": severity, "threshold": {"odd_size": 0.5}, "overrides": str(file)}
+    judge = {"severity": severity, "threshold": {"dark": 0.9}, "overrides": str(file)}
     judged = assert_same(tmp_path, faulty, judge=judge)
-    assert "odd_size" in {row["reason"] for row in judged.images.rejected}
+    assert "dark" in {row["reason"] for row in judged.images.rejected}
     assert {row["reason"] for row in judged.images.reviewed} == {"accept", "reject", "relabel"}
     assert judged.data["overrides"]["unknown"] == ["0" * 64]
 

@@ -7,7 +7,7 @@ A check takes the row of one image and returns at most one finding. The registry
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,13 +16,11 @@ from imgpipe.models.settings.data import JudgeSettings, Severity
 
 #: Severities of a check that warns: what it finds is still usable.
 WARN: tuple[Severity, ...] = ("warn", "reject", "ignore")
-#: What a check needs: the header and the bytes, the decoded pixels, or the whole set of images.
+#: What a check needs: the header and the bytes, the decoded pixels, or all images of the source.
 Needs = Literal["header", "pixels", "set"]
 #: What the function of a check returns: what was found in words, a finding if it has a score or
 #: another reason than the name of the check, or None if there is no problem.
 CheckResult = ImageFinding | str | None
-#: The usual values of a set of images, the least and the greatest; None for no image.
-Limits = tuple[float, float] | None
 #: Function from the row of an image and from what the check compares with to what it found.
 JudgeImage = Callable[[ImageRow, Any], CheckResult]
 
@@ -34,10 +32,9 @@ class ImageCheck:
     Attributes:
         name: Name in the configuration, and usually the reason of the findings.
         needs: What the check needs. A check that needs pixels is run only for decoded images, which
-            have all measurements. One that needs the set is run again when all images are known.
+            have all measurements. What needs the set is found when all images are compared.
         judge: Function from a row and the number with which the check compares (its threshold or
-            `setting`), or from a row and `limits` for a check that needs the set, to what it found.
-            None for near-duplicates, which `copies` finds.
+            `setting`) to what it found. None for near-duplicates, which `copies` finds.
         remedy: What to do to keep the image.
         severity: Default severity.
         may_be: Severities that the configuration may set.
@@ -45,8 +42,6 @@ class ImageCheck:
         threshold: Default threshold of a check that compares a number.
         setting: Setting of `[judge]` with which the check compares instead of a threshold.
         about: What the threshold is compared with.
-        limits: For a check that needs the set: function that computes the limits from all rows and
-            the threshold.
         titles: In a few words, the findings whose reasons do not say what a person would see.
         unusable: Reasons of findings that no override can change, because the file cannot be used.
     """
@@ -61,7 +56,6 @@ class ImageCheck:
     threshold: float | None = None
     setting: str = ""
     about: str = ""
-    limits: Callable[[Sequence[ImageRow], float], Limits] | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()
 
@@ -75,12 +69,9 @@ class ImageCheck:
             return float(getattr(settings, self.setting))
         return settings.threshold.get(self.name, self.threshold or 0.0)
 
-    def run(self, image: ImageRow, limit: float | Limits) -> ImageFinding | None:
-        """Return what the check finds in an image; it sets neither severity nor remedy.
-
-        The limit is a number or limits; see `judge`.
-        """
-        result = self.judge(image, limit) if self.judge is not None else None
+    def run(self, image: ImageRow, settings: JudgeSettings) -> ImageFinding | None:
+        """Return what the check finds in an image; it sets neither severity nor remedy."""
+        result = self.judge(image, self.limit_in(settings)) if self.judge is not None else None
         return ImageFinding(self.name, result) if isinstance(result, str) else result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from imgpipe.components.common.image_row import ImageFinding, ImageRow
-from imgpipe.components.image_filter.judge.check import ImageCheck, Limits
+from imgpipe.components.image_filter.judge.check import ImageCheck
 from imgpipe.components.image_filter.judge.checks import CHECKS, files
 from imgpipe.models.settings.data import JudgeSettings
 from imgpipe.models.settings.override import Override
@@ -14,15 +14,12 @@ REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the overrides file"
 
 
-def judge(row: ImageRow, check: ImageCheck, settings: JudgeSettings, limit: float | Limits) -> None:
-    """Add what a check finds in an image, unless it is ignored or overridden.
-
-    For `limit` see `ImageCheck.run`.
-    """
+def _judge(row: ImageRow, check: ImageCheck, settings: JudgeSettings) -> None:
+    """Add what a check finds in an image, unless it is ignored or overridden."""
     severity = check.severity_in(settings)
     if severity == "ignore" or (row.is_accepted and "ignore" in check.may_be):
         return
-    finding = check.run(row, limit)
+    finding = check.run(row, settings)
     if finding is None:
         return
     if finding.severity != "repair":  # `decodable` sets it itself
@@ -52,11 +49,9 @@ def decide(row: ImageRow, settings: JudgeSettings, override: Override | None = N
     if is_solved and row.is_accepted:
         row.problem = ""  # which concerns the old label
     for check in CHECKS:
-        if check.needs == "set":
-            continue  # `comparison` runs it
         if check.needs == "pixels" and not row.is_measured:
             continue  # the image was not decoded
-        judge(row, check, settings, check.limit_in(settings))
+        _judge(row, check, settings)
         if row.rejection is not None:
             return row
     # The checks come first, so that a file that cannot be used keeps the reason for it.

@@ -24,7 +24,7 @@ from imgpipe.models.arrays import Indices
 #: numbers that begin alike. See docs/benchmarks.md, "Families".
 ALIKE = 0.6
 _ALIKE_NUMBERS = 0.75
-LARGE = 0.2  # share of its class from which a family is too large for three splits
+_LARGE = 0.2  # share of its class from which a group is a condition, or too large for three splits
 #: Images with names of one form that are looked at on their own: their number, and share of all.
 _FEWEST = 20
 _SHARE = 0.05
@@ -170,13 +170,13 @@ def candidates_of(
         )
         cuts = {*_cuts(names, spans)} if is_beginning else set()
         in_number = (True, True) in cuts
-        is_large = sizes > LARGE * np.bincount(labels)[labels[first]]
+        is_large = sizes > _LARGE * np.bincount(labels)[labels[first]]
         across = sizes.max() == 1  # such as persons with an image of each class
         # What ends inside of a number here and beside one there, as in S1 and S10, is no part.
         if len(cuts) > 1 or (in_number and (across or is_large.any())):
             continue
         is_of_all = len(sizes) == len(number) * np.count_nonzero(class_sizes)
-        is_wide = bool((sizes > LARGE * class_sizes[labels[first]]).all())
+        is_wide = bool((sizes > _LARGE * class_sizes[labels[first]]).all())
         is_condition = len(number) > 1 and is_of_all and is_wide
         division = (groups if across else first[inverse]).tobytes()
         if division not in seen or groups.max() < seen[division].groups.max():

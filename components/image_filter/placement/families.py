@@ -11,9 +11,8 @@ show, the one with the clearly greater likeness is taken, or else a person is as
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +23,6 @@ from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import split_of
 from imgpipe.components.image_filter.placement.candidates import (
     ALIKE,
-    LARGE,
     NamePart,
     candidates_of,
     common,
@@ -49,13 +47,11 @@ class FoundFamilies:
 
     Attributes:
         by_content: Name of its family by the content of each image that has one.
-        pattern: Value of `data.group_pattern` that gives exactly these families; "" without one.
         findings: What to know about them.
         alike_apart: Number of kept images that were alike only by way of rejected ones.
     """
 
     by_content: dict[str, str] = field(default_factory=dict)
-    pattern: str = ""
     findings: list[Finding] = field(default_factory=list)
     alike_apart: int = 0
 
@@ -80,7 +76,6 @@ def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues
     places = np.searchsorted(contents, [row.image_hash for row in rows])
     pictures = Pictures(table, places, labels)
     family_of: dict[int, str] = {}
-    patterns: list[str] = []
     for own in forms(names):
         own_names = [names[place] for place in own]
         compared = pictures
@@ -98,7 +93,6 @@ def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues
             families.findings.append(_condition(condition, crossed, crossed is best))
         if best is None:
             continue
-        patterns.append(best.pattern)
         # Equal names in several classes are one family, if these images are alike, too.
         across = compared.likeness(own, best.groups, across=True)
         is_shared = best.holds(across, _CHANCE)
@@ -115,10 +109,9 @@ def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues
         for place in burst:
             several.setdefault(place, name)
     families.by_content = {rows[place].image_hash: several[place] for place in sorted(several)}
-    families.pattern = next((each for each in patterns if _gives(each, rows, families)), "")
     # Names of one form may ask what all names ask, too.
     by_sentence = {finding["sentence"]: finding for finding in families.findings}
-    families.findings = [*by_sentence.values(), *_large(rows, families)]
+    families.findings = [*by_sentence.values()]
     return families
 
 
@@ -231,20 +224,6 @@ def _bursts(rows: Sequence[ImageRow], pictures: Pictures) -> list[list[int]]:
     return [burst for burst in bursts.values() if len(burst) > 1]
 
 
-def _gives(pattern: str, rows: Sequence[ImageRow], families: FoundFamilies) -> bool:
-    """Whether a pattern makes exactly the families of these images, and no other groups."""
-    groups: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        match = re.search(pattern, row.path)
-        if match and match.group(1):
-            groups[match.group(1)].add(row.image_hash)
-    wanted: dict[str, set[str]] = defaultdict(set)
-    for content, family in families.by_content.items():
-        wanted[family].add(content)
-    given = {frozenset(group) for group in groups.values() if len(group) > 1}
-    return given == {frozenset(family) for family in wanted.values()}
-
-
 def _condition(condition: NamePart, crossed: NamePart | None, is_family: bool) -> Finding:
     """Say that a part of the names is no family, and which part it crosses, if there is one."""
     kinds = [condition.titles[group] for group in sorted(condition.titles)]
@@ -286,22 +265,3 @@ def _unclear(*candidates: NamePart) -> Finding:
         title,
         decides=True,
     )
-
-
-def _large(rows: Sequence[ImageRow], families: FoundFamilies) -> Iterator[Finding]:
-    """Say which families hold so much of a class that it cannot be divided well."""
-    of_class = Counter(row.label for row in rows)
-    parts = Counter((row.label, families.by_content.get(row.image_hash, "")) for row in rows)
-    large = [
-        f"{family}: {count:,} of {of_class[label]:,} images of {label!r}"
-        for (label, family), count in parts.most_common()
-        if family and count > max(2, LARGE * of_class[label])
-    ]
-    if large:
-        yield make_finding(
-            "large_families",
-            f"{plural(len(large), 'family is', 'families are')} too large for a split "
-            f"({'; '.join(large[:2])})",
-            ["add images of other films, persons or places to these classes"],
-            count=len(large),
-        )

@@ -1,7 +1,5 @@
 """What changed since the accepted data, by the content of the images."""
 
-import pytest
-
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.data_gate import changes
 from imgpipe.components.data_gate.changes import by_content, sentence, since_accepted
@@ -22,22 +20,6 @@ def test_labels_splits_new_and_lost_images_are_counted_by_content():
     assert said(before, now) == (
         "2 images have another label (2 cat → dog), 2 new images, 1 gone, 1 in another split"
     )
-
-
-@pytest.mark.parametrize(
-    ("now", "words"),
-    [
-        (
-            [*rows("kitty", "a", "b", "x"), *rows("dog", "e")],
-            "class cat is renamed kitty, 1 new image",
-        ),
-        ([*rows("kitty", "a", "e"), *rows("dog", "b")], "3 images have another label ("),
-        ([*rows("kitty", "a"), *rows("cat", "b"), *rows("dog", "e")], "1 image has another label"),
-    ],
-    ids=["one lost class", "two classes", "the class is still there"],
-)
-def test_a_class_whose_images_all_came_from_one_lost_class_is_renamed(now, words):
-    assert said([*rows("cat", "a", "b"), *rows("dog", "e")], now).startswith(words)
 
 
 def test_labels_that_changed_without_a_review_decide(tmp_path):

@@ -184,26 +184,6 @@ def image(path, number=0, **changes):
     return ImageRow(path, "a", 0, "train", content(number), byte_size=9, **(values | changes))
 
 
-def test_a_check_of_the_whole_set_comes_after_those_of_single_images_and_before_copies():
-    severity = {"odd_size": "reject", "greyscale": "reject"}
-    settings = JudgeSettings(severity=severity)
-    hashes = drawn(1)[0]
-    records = [image(f"a/{n}.png", n) for n in range(9)]
-    huge = {"width": 900, "height": 900}
-    records += [
-        image("b/grey.png", 10, is_grey=True, **huge),
-        image("b/huge.png", 11, perceptual_hash=hashes, **huge),
-        image("b/copy.png", 12, perceptual_hash=hashes),
-    ]
-    plan = given("a", judge=settings)
-    found = comparison.compare(*rows_and_hashes(records, plan), plan, None)
-    assert {one["path"]: one["reason"] for one in found.rejected} == {
-        "b/grey.png": "greyscale",
-        "b/huge.png": "odd_size",
-    }
-    assert not any(row.near_group for row in found.rows), "what is rejected has no copies"
-
-
 def test_a_table_is_read_as_it_was_written(tmp_path):
     drawn_hashes = drawn(1)[0]
     rows, hashes = examined([(1, "a/1.jpg", drawn_hashes), (2, "a/\udcff\n.jpg", drawn_hashes)])

@@ -31,8 +31,8 @@ _by_name = {check.name: check for check in _checks if isinstance(check, ImageChe
 _ORDER = (
     *("unreadable", "zero_byte", "pixel_limit", "hidden_cost", "decodable", "damaged"),
     *("too_small", "animated", "source_problem", "no_label"),
-    *("alpha", "cmyk", "sixteen_bit", "unused_bands"),
-    *("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "odd_size", "greyscale"),
+    *("alpha", "colours"),
+    *("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "greyscale"),
     *("near_duplicate_across_splits", "near_duplicate"),
 )
 _listed = [_by_name[name] for name in _ORDER]

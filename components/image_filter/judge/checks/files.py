@@ -30,7 +30,11 @@ _BITS = 8  # that a model is given of each band of a pixel
 #: Bands that are used, by Pillow's mode. It reads a file of four bands without alpha as RGB.
 _USED_BANDS = {**dict.fromkeys(("RGB", "RGBA", "RGBX", "RGBa"), 3), "LA": 1, "La": 1}
 _SHOWS_NOTHING = 8  # pixels of the shorter side of an image in which nobody sees a thing
-_ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
+_TO_SRGB = "convert the image to sRGB; until then it is used unchanged"
+_TO_8_BITS = "store the image with 8 bits per channel, scaled to the range of its values"
+_TO_THREE_BANDS = (
+    "save the three bands that you want as an RGB image; until then the first three are used"
+)
 
 
 def is_about_label(problem: str) -> bool:
@@ -176,46 +180,28 @@ def no_label(image: ImageRow, _: object) -> CheckResult:
 
 @check(
     "header",
-    "convert the image to sRGB; until then it is used unchanged",
-    titles={"cmyk": "colours for printing (CMYK)"},
-    **_ONLY_WARN,
+    severity="warn",
+    may_be=("warn",),
+    titles={
+        "cmyk": "colours for printing (CMYK)",
+        "sixteen_bit": "more than 8 bits per channel",
+        "unused_bands": "bands that are not used",
+    },
 )
-def cmyk(image: ImageRow, _: object) -> CheckResult:
-    """CMYK colours, decoded without their colour profile."""
-    if image.mode not in ("CMYK", "YCCK"):
-        return None
-    colours = f"{image.format} in {image.mode}"
-    return f"{colours}; the served model may see wrong colours"
-
-
-@check(
-    "header",
-    "store the image with 8 bits per channel, scaled to the range of its values",
-    titles={"sixteen_bit": "more than 8 bits per channel"},
-    **_ONLY_WARN,
-)
-def sixteen_bit(image: ImageRow, _: object) -> CheckResult:
-    """More than 8 bits per channel; only the upper 8 are used."""
-    if image.bits <= _BITS and not image.mode.startswith(("I", "F")):
-        return None
-    return f"{image.format} with more than 8 bits per channel; 8 are used"
-
-
-@check(
-    "header",
-    "save the three bands that you want as an RGB image; until then the first three are used",
-    titles={"unused_bands": "bands that are not used"},
-    **_ONLY_WARN,
-)
-def unused_bands(image: ImageRow, _: object) -> CheckResult:
-    """More bands than the three that are used, in a file that is stored as PNG."""
-    if not image.converted:
-        return None
+def colours(image: ImageRow, _: object) -> CheckResult:
+    """CMYK, more than 8 bits per channel, or more bands than the three that are used."""
+    if image.mode in ("CMYK", "YCCK"):
+        detail = f"{image.format} in {image.mode}; the served model may see wrong colours"
+        return ImageFinding("cmyk", detail, remedy=_TO_SRGB)
+    if image.bits > _BITS or image.mode.startswith(("I", "F")):
+        detail = f"{image.format} with more than 8 bits per channel; 8 are used"
+        return ImageFinding("sixteen_bit", detail, remedy=_TO_8_BITS)
     bands = image.bands or image.channels
     used = _USED_BANDS.get(image.mode, bands)
-    if bands <= used:
+    if not image.converted or bands <= used:
         return None
-    return f"{image.format} with {bands} bands; {used} {'is' if used == 1 else 'are'} used"
+    detail = f"{image.format} with {bands} bands; {used} {'is' if used == 1 else 'are'} used"
+    return ImageFinding("unused_bands", detail, remedy=_TO_THREE_BANDS)
 
 
 @check(

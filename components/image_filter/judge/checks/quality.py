@@ -1,16 +1,13 @@
-"""Checks of what an image shows, alone and among all images of the set.
+"""Checks of what an image shows, by itself and beside the other images.
 
-Alone, a measurement is compared with a threshold. The measurements are those of CleanVision,
+A measurement is compared with a threshold. The measurements are those of CleanVision,
 computed from the pixels that the serving operation decodes (`common/image_file/pixels.py`). For
 near-duplicates, `imgpipe.components.image_filter.comparison` compares the images with each other.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Mapping
 
 from imgpipe.components.common.image_file.content import GREY_MODES
 from imgpipe.components.common.image_file.pixels import SHARP
@@ -19,7 +16,6 @@ from imgpipe.components.image_filter.judge.check import (
     WARN,
     CheckResult,
     ImageCheck,
-    Limits,
     check,
     usual_remedy,
 )
@@ -147,45 +143,3 @@ def greyscale(image: ImageRow, _: object) -> CheckResult:
         return f"{image.format} in grey ({image.mode})"
     colour = image.figures[names.COLOUR]
     return ImageFinding("greyscale", f"grey, stored as {image.mode}", score=colour)
-
-
-def size(width: int, height: int) -> float:
-    """Return the side of the square with the same number of pixels."""
-    return math.sqrt(width) * math.sqrt(height)
-
-
-def _usual_sizes(rows: Sequence[ImageRow], factor: float) -> Limits:
-    """Return the least and the greatest usual `size`: `factor` ranges beyond the quartiles."""
-    if not rows:
-        return None
-    q1, q3 = np.percentile(np.sqrt([row.pixels for row in rows]), (25, 75)).tolist()
-    return q1 - factor * (q3 - q1), q3 + factor * (q3 - q1)
-
-
-@check(
-    "set",
-    severity="warn",
-    threshold=3.0,
-    about="interquartile ranges below or above the quartiles of the sizes",
-    limits=_usual_sizes,
-    titles={"odd_size": "unusual size"},
-)
-def odd_size(row: ImageRow, usual: Limits) -> CheckResult:
-    """Much smaller or larger than the rest of the set."""
-    if usual is None:
-        return None
-    least, greatest = usual
-    side = size(row.width, row.height)
-    tolerance = 1e-9 * greatest  # absorbs rounding errors in the limits when all sizes are equal
-    if least - tolerance <= side <= greatest + tolerance:
-        return None
-    low = f"{max(least, 0):.0f}"
-    high = f"{greatest:.0f}"
-    usually = f"about {low} x {low} to {high} x {high} is usual"
-    if low == high:
-        usually = f"about {low} x {low} is usual"
-    elif low == "0":
-        usually = f"up to about {high} x {high} is usual"
-    detail = f"{row.width} x {row.height} pixels, where {usually}"
-    middle = (least + greatest) / 2
-    return ImageFinding("odd_size", detail, score=-abs(side - middle))

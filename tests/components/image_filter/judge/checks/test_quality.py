@@ -11,9 +11,7 @@ from PIL import Image, ImageFilter
 
 from imgpipe.components.common.image_file.content import inspected
 from imgpipe.components.common.image_file.header import by_pillow
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.judge import checks
-from imgpipe.components.image_filter.judge.checks import quality
 from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.models.settings.data import JudgeSettings
 from imgpipe.serving.look import Look
@@ -81,42 +79,6 @@ def test_thresholds_decide_and_are_exact_at_the_edge(look):
     wide = look(scene((200, 70)))  # an aspect ratio of exactly 0.35
     assert "odd_aspect_ratio" not in warned(wide)
     assert "odd_aspect_ratio" in warned(look(scene((200, 69))))
-
-
-def published_odd(sizes, factor=3.0):
-    """Return which (width, height) are odd, by the description of the score of CleanVision."""
-    sides = np.array([np.sqrt(w) * np.sqrt(h) for w, h in sizes])
-    q1, q3 = np.percentile(sides, [25, 75])
-    least, greatest = q1 - factor * (q3 - q1), q3 + factor * (q3 - q1)
-    middle, gap = (least + greatest) / 2, greatest - least
-    score = 1 - np.clip(np.abs(sides - middle) / (gap or middle), 0, 1)
-    return (score < (0.5 if gap else 1.0)).tolist()
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_odd_sizes_are_those_of_the_published_formula(seed):
-    random = np.random.default_rng(seed)
-    count = int(random.integers(1, 60))
-    sizes = [(int(w), int(h)) for w, h in random.integers(200, 260, (count, 2))]
-    sizes += [(20, 20), (900, 700)][: seed % 3]
-    rows = [ImageRow("a/x", width=w, height=h) for w, h in sizes]
-    usual = quality.odd_size.limits(rows, 3.0)
-    found = [quality.odd_size.run(row, usual) is not None for row in rows]
-    assert found == published_odd(sizes)
-
-
-@pytest.mark.parametrize(
-    ("usual", "said"),
-    [
-        ((-50.0, 779.4), "1280 x 800 pixels, where up to about 779 x 779 is usual"),
-        ((100.0, 300.0), "1280 x 800 pixels, where about 100 x 100 to 300 x 300 is usual"),
-        ((100.0, 100.0), "1280 x 800 pixels, where about 100 x 100 is usual"),
-    ],
-    ids=["no smallest size", "a range", "one size"],
-)
-def test_the_detail_of_an_odd_size_names_the_usual_sizes(usual, said):
-    finding = quality.odd_size.run(ImageRow("a/x", width=1280, height=800), usual)
-    assert finding is not None and finding.detail == said
 
 
 def test_transparent_pixels_are_warned_of(look):
