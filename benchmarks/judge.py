@@ -13,11 +13,8 @@ crop of every photograph.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import operator
 import os
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +27,9 @@ from PIL import Image
 from benchmarks import common
 from benchmarks.common import Figure
 from imgpipe.components.common.image_file.content import decode
-from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
-from imgpipe.components.common.image_row import Row
-from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
+from imgpipe.components.common.image_file.pixels import ALL_BYTES, Pixels, perceptual_hashes
+from imgpipe.components.image_filter.copies.search import find_near_duplicates
+from imgpipe.components.image_filter.findings import with_severity
 from imgpipe.components.image_filter.judge.checks.quality import RADIUS
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.data_check import CheckedSource, judge
@@ -210,22 +207,16 @@ def _plant_one(planted: Planted, kind: Kind, number: int) -> None:
 def reported(checked: CheckedSource) -> dict[str, set[str]]:
     """Return the paths of rejected files and of files with a warning, by reason."""
     paths: dict[str, set[str]] = {}
-    rows: tuple[Row, ...] = (
-        *checked.images.rejected,
-        *checked.images.warned,
-    )
-    for row in rows:
+    for row in checked.judgement.findings:
         paths.setdefault(row["reason"], set()).add(row["path"])
     return paths
 
 
 def near_groups(checked: CheckedSource) -> list[list[str]]:
     """Return the paths of each group of near-duplicates."""
-    groups: dict[int, list[str]] = defaultdict(list)
-    for row in checked.images.rows:
-        if row.near_group:
-            groups[row.near_group].append(row.path)
-    return [*groups.values()]
+    images = checked.judgement.images
+    near = images[images["near_group"] > 0]
+    return near.groupby("near_group")["path"].agg(list).tolist()
 
 
 def figures(planted: Planted, checked: CheckedSource) -> list[Figure]:
@@ -233,7 +224,7 @@ def figures(planted: Planted, checked: CheckedSource) -> list[Figure]:
     paths = reported(checked)
     # Of two near-duplicates, the finding names the one whose path comes later.
     either = {**planted.pairs, **{original: copy for copy, original in planted.pairs.items()}}
-    copies = [row for row in checked.images.rejected if row["reason"] == "duplicate"]
+    copies = [row for row in checked.judgement.findings if row["reason"] == "duplicate"]
     both = {path for row in copies for path in (row["path"], row["kept_copy"])}
     listed = {path for group in near_groups(checked) for path in group}
     rows = []
@@ -262,12 +253,11 @@ def crops_found(photographs: Sequence[Path]) -> Figure:
     rng = np.random.default_rng(0)
     originals = [path.read_bytes() for path in photographs]
     crops = [_saved(_crop(_opened(data), rng), 88) for data in originals]
-    names = [hashlib.sha256(data).hexdigest() for data in (*originals, *crops)]
-    hashes = map(_hash, [*originals, *crops])
-    near = find_near_duplicates(*hash_table(names, hashes), RADIUS).groups
-    groups = [near.get(name, -1 - n) for n, name in enumerate(names)]
+    hashes = b"".join(map(_hash, [*originals, *crops]))
+    pictures = np.frombuffer(hashes, np.uint8).reshape(-1, ALL_BYTES)
+    groups = find_near_duplicates(pictures, RADIUS).groups
     count = len(originals)
-    grouped = sum(map(operator.eq, groups[:count], groups[count:]))
+    grouped = int(((groups[:count] == groups[count:]) & (groups[:count] > 0)).sum())
     return Figure("crops by 5 % of all photographs found", f"{grouped} of {count}", "≥ 0.99")
 
 
@@ -296,7 +286,8 @@ def main() -> None:
     rows = figures(planted, checked)
     images = sum(1 for row in alone.listed.items if row.path.endswith(".jpg"))
     pairs = sum(len(group) - 1 for group in near_groups(alone))
-    rejected = sum(row["path"].endswith(".jpg") for row in alone.images.rejected)
+    lost = with_severity(alone.judgement.findings, "reject")
+    rejected = sum(row["path"].endswith(".jpg") for row in lost)
     rate = len(checked.listed.items) / checked.seconds
     rows += [
         Figure("false pairs among photographs alone", f"{pairs} of {images}", "≤ 1 per 1,000"),

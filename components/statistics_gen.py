@@ -9,15 +9,15 @@ sketches hold.
 """
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import tensorflow as tf
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleStatistics
 
-from imgpipe.components.common import row_files
+from imgpipe.components.common import images
 from imgpipe.components.common.artifacts import Quarantine
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.image_row import METADATA
@@ -41,24 +41,24 @@ def StatisticsGen(
             `imgpipe.models.settings.given`.
     """
     statistics.split_names = records.SPLIT_NAMES_JSON
-    images = row_files.kept(quarantine.uri)
+    kept = images.kept(quarantine.uri)
     for split in names.SPLITS:
-        of_split = images.filter(pc.equal(images[names.SPLIT], split.encode()))
+        of_split = kept[kept[names.SPLIT] == split]
         content = describe(of_split).SerializeToString(deterministic=True)
         folder = f"{statistics.uri}/Split-{split}"
         tf.io.gfile.makedirs(folder)
         records.write_bytes(f"{folder}/{STATISTICS_FILE}", content)
 
 
-def describe(images: pa.Table) -> DatasetFeatureStatisticsList:
-    """Describe the images of a split, whose table is as `row_files.kept` returns it."""
+def describe(kept: pd.DataFrame) -> DatasetFeatureStatisticsList:
+    """Describe the images of a split, whose table is as `images.kept` returns it."""
     # TFDV needs what TFX's package prepares when it is imported, so that TFX comes first.
     from tensorflow_data_validation.statistics import stats_impl
     from tensorflow_data_validation.statistics.stats_options import StatsOptions
 
     statistics = DatasetFeatureStatisticsList()
-    if len(images):
-        columns = {name: _feature(images, name) for name in sorted((*METADATA, names.SPLIT))}
+    if len(kept):
+        columns = {name: _feature(kept, name) for name in sorted((*METADATA, names.SPLIT))}
         batch = pa.RecordBatch.from_pydict(columns)
         statistics = stats_impl.generate_statistics_in_memory(batch, StatsOptions())
     else:
@@ -66,13 +66,15 @@ def describe(images: pa.Table) -> DatasetFeatureStatisticsList:
     return statistics
 
 
-def _feature(images: pa.Table, name: str) -> pa.Array:
+def _feature(kept: pd.DataFrame, name: str) -> pa.Array:
     """Return a column as a feature of Examples, which has a list of one value for each image."""
     if name == names.ASPECT_RATIO:
-        width, height = (images[side].to_numpy() for side in (names.WIDTH, names.HEIGHT))
-        values = pa.array(np.divide(width, height), pa.float32())
+        ratios = kept[names.WIDTH] / kept[names.HEIGHT]
+        values = pa.array(ratios.to_numpy(np.float32))
     elif name in MEASUREMENTS:
-        values = pc.struct_field(images["figures"].combine_chunks(), name).cast(pa.float32())
+        values = pa.array(kept[name].to_numpy(np.float32))
+    elif kept[name].dtype == object:
+        values = pa.array([text.encode("utf-8", "surrogateescape") for text in kept[name]])
     else:
-        values = images[name].combine_chunks()
+        values = pa.array(kept[name].to_numpy())
     return pa.ListArray.from_arrays(np.arange(len(values) + 1, dtype=np.int32), values)

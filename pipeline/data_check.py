@@ -13,20 +13,24 @@ import functools
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imgpipe.components.common import images as tables
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.data_gate import rules
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import Images
-from imgpipe.components.image_filter import comparison
-from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
-from imgpipe.components.image_filter.image_table import ImageTable
+from imgpipe.components.image_filter import engine
+from imgpipe.components.image_filter.engine import JudgedImages
+from imgpipe.components.image_filter.findings import ImageFindings, reviewed, with_severity
 from imgpipe.components.image_filter.judge import overrides
+from imgpipe.components.image_filter.judge.examine import examine
+from imgpipe.components.image_filter.summary import DataSummary, check_conservation, summarise
 from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record.result import Result
 from imgpipe.components.run_record.run_folder import UNTIMED
@@ -36,7 +40,6 @@ from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import load_tensorflow
 from imgpipe.models.settings.given import Facts, Given
 from imgpipe.models.settings.settings import Settings
-from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.definition.source import listed
 
 if TYPE_CHECKING:
@@ -53,14 +56,14 @@ class CheckedSource:
 
     Attributes:
         listed: The images as they were listed; their reader reads them again.
-        images: All images, and what was found in them.
+        judgement: All images, and what was found in them.
         data: Counts of the images, and findings.
         seconds: Duration of the checks.
         reasons: Why a run would refuse the data; empty if it would not.
     """
 
     listed: Images
-    images: ImageTable
+    judgement: JudgedImages
     data: DataSummary
     seconds: float
     reasons: Sequence[Finding] = ()
@@ -91,7 +94,7 @@ def _cache(config: Settings) -> str:
     A check uses that of an output folder that exists, and makes no folder that was not asked for.
     """
     cache = config.places.judge
-    is_used = config.judge.store or (os.access(cache, os.W_OK) and _belongs_to_images(config))
+    is_used = config.judge.store or (os.access(cache, os.W_OK) and _is_chosen(config))
     return str(cache) if is_used else ""
 
 
@@ -114,19 +117,25 @@ def judge(config: Settings, listing: Images, store: str) -> CheckedSource:
     limit = config.judge.pixel_limit
     records = inspect(listing.reader, listing.items, limit, store, rule, listing.classes)
     progress.total(len(listing.items), "images")
-    rows = []
+    findings = ImageFindings()
     with tempfile.SpooledTemporaryFile(_HASHES_IN_MEMORY) as hashes:
-        with contextlib.closing(records):
-            for row in comparison.examine(records, given):
-                progress.advance(1, "images")
+
+        def examined() -> Iterator[ImageRow]:
+            for number, row in enumerate(records):
+                override = given.facts.decision_about(row.image_hash)
+                findings.add(number, *examine(row, config.judge, override))
                 hashes.write(row.perceptual_hash or bytes(ALL_BYTES))
-                row.image_bytes = row.perceptual_hash = b""
-                rows.append(row)
+                progress.advance(1, "images")
+                yield row
+
+        with contextlib.closing(records):
+            images = tables.frame(examined())
         hashes.seek(0)
-        images = comparison.compare(rows, iter(lambda: hashes.read(ALL_BYTES), b""), given, rule)
-    data = summarise(images, given, listing.findings)
+        one_at_a_time = iter(lambda: hashes.read(ALL_BYTES), b"")
+        judgement = engine.judge(images, findings, one_at_a_time, given, rule)
+    data = summarise(judgement, given, listing.findings)
     check_conservation(data, len(listing.items))
-    return CheckedSource(listing, images, data, time.monotonic() - began)
+    return CheckedSource(listing, judgement, data, time.monotonic() - began)
 
 
 def _reasons(config: Settings, checked: CheckedSource) -> list[Finding]:
@@ -139,7 +148,9 @@ def _reasons(config: Settings, checked: CheckedSource) -> list[Finding]:
     schema = _accepted_schema(config)
     if schema is not None:
         accepted_classes = schemas.classes(schemas.read(schema), accepted.classes(schema))
-        findings += changes.since_accepted(schema, changes.by_content(checked.images.kept))
+        images = checked.judgement.images
+        kept = images[images["reason"] == ""]
+        findings += changes.since_accepted(accepted.images(schema), kept)
     demanded = rules.Requirements(config.gate, checked.listed.classes, accepted_classes)
     reasons = rules.counted(checked.data, demanded)
     told = {way for finding in findings for way in finding["remedies"]}
@@ -152,26 +163,18 @@ def _reasons(config: Settings, checked: CheckedSource) -> list[Finding]:
 def _accepted_schema(config: Settings) -> Path | None:
     """Return the path of the schema that the output folder has accepted; None if it has none."""
     file = config.places.schema
-    return file if file.is_file() and _belongs_to_images(config) else None
+    return file if file.is_file() and _is_chosen(config) else None
 
 
-def _belongs_to_images(config: Settings) -> bool:
-    """Return whether the output folder belongs to the images that are checked.
-
-    The folder with the usual name may belong to other images. If nobody chose it, it therefore
-    counts only if a run into it had the same source.
-    """
-    from imgpipe.pipeline.output.output_folder import OutputFolder
-
-    source = configs.absolute(config).data.source
-    return "out" in config.run.model_fields_set or any(
-        run.setting("data", "source") == source for run in OutputFolder(config.places.out).runs
-    )
+def _is_chosen(config: Settings) -> bool:
+    """Return whether somebody chose the output folder: that with the usual name may be another."""
+    return "out" in config.run.model_fields_set
 
 
 def _result(checked: CheckedSource) -> Result:
     """Return what `--json` writes and the page shows."""
-    images, listing = checked.images, checked.listed
+    judgement, listing = checked.judgement, checked.listed
+    kept = judgement.images[judgement.images["reason"] == ""]
     verdict = _verdict(checked)
     return results.new(
         status=verdict.partition(":")[0],
@@ -187,13 +190,13 @@ def _result(checked: CheckedSource) -> Result:
             "accepted_schema": "",
             "warnings": [],
         },
-        rejected=images.rejected,
+        rejected=with_severity(judgement.findings, "reject"),
         files={
-            "repaired": images.repaired,
-            "warned": images.warned,
-            "reviewed": images.reviewed,
+            "repaired": with_severity(judgement.findings, "repair"),
+            "warned": with_severity(judgement.findings, "warn"),
+            "reviewed": reviewed(judgement.images, judgement.findings),
         },
-        galleries=sampled(images.kept, listing.classes),
+        galleries=sampled(kept, listing.classes),
         timings={**UNTIMED, "total_s": round(checked.seconds, 3)},
     )
 
@@ -204,7 +207,7 @@ def _verdict(checked: CheckedSource) -> str:
     from imgpipe.components.image_filter.findings import titles
 
     data = checked.data
-    warned = sum(bool(row.with_severity("warn")) for row in checked.images.rows)
+    warned = len({each["path"] for each in with_severity(checked.judgement.findings, "warn")})
     counts = {"rejected": data["rejected"], "repaired": data["repaired"]}
     changed = [f"{count:,} {what}" for what, count in counts.items() if count]
     if warned:
@@ -230,7 +233,8 @@ def _page(checked: CheckedSource, result: Result) -> str:
 
     page = Page.of(result, OF_CHECK)
     keys = {picture.key for picture in page.pictures()}
-    hashes = {row.path: row.image_hash for row in checked.images.rows}
+    images = checked.judgement.images
+    hashes = dict(zip(images["path"], images["image_hash"], strict=True))
     shown = {}
     for item in checked.listed.items:
         if not keys & {item.path, hashes[item.path]}:

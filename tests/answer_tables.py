@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imgpipe.components.common.answer_table import AnswerTable, Cell
-from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.models import names
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
 
@@ -56,8 +55,7 @@ def table(vocabulary: Sequence[str], *rows: Answer) -> AnswerTable:
     """Return a table of answers; an image without a family is one by itself."""
     named = [row._replace(family=row.family or row.image_hash) for row in rows or [answer(0, 0, 0)]]
     columns = [np.array(column) for column in zip(*named, strict=True)]
-    answers = dict(zip(Answer._fields[-3:], columns[-3:], strict=True))
-    made = AnswerTable.answered(vocabulary, ImageColumns(*columns[:-3]), answers)
+    made = AnswerTable(vocabulary, *columns)
     return made if rows else made.select(np.empty(0, np.int64))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_row import PlacedImage, Row
+from imgpipe.components.common.image_row import FileFinding, PlacedImage
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import (
     BaselineState,
@@ -17,8 +17,8 @@ from imgpipe.components.image_evaluator.decision import (
     Ruling,
     ServingCheck,
 )
-from imgpipe.components.image_filter.data_summary import DataSummary, Families, of_counts
 from imgpipe.components.image_filter.findings import title_of
+from imgpipe.components.image_filter.summary import DataSummary, Families, of_counts
 from imgpipe.components.model_pusher.versions import Push
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.metrics import (
@@ -92,7 +92,7 @@ def grid(classes: Sequence[str]) -> ImageMap:
     return made(ImageMap, columns=8, rows=4, images=images)
 
 
-def reject(i: int, reason: str = "too_small", **values: Any) -> Row:
+def reject(i: int, reason: str = "too_small", **values: Any) -> FileFinding:
     """Return a line of the quarantine's manifest, with these changes."""
     line = {
         "path": f"rock/bad-{i}.jpg",
@@ -104,7 +104,7 @@ def reject(i: int, reason: str = "too_small", **values: Any) -> Row:
         "override": "lower judge.min_side",
         "stored": f"{reason}/bad{i}.jpg",
     }
-    return made(Row, **line | values)
+    return made(FileFinding, **line | values)
 
 
 def in_file(
@@ -117,7 +117,7 @@ def in_file(
 
 def data_summary(
     classes: Sequence[str] = ("paper", "rock", "scissors"),
-    rejected: Sequence[Row] = (),
+    rejected: Sequence[FileFinding] = (),
     **values: Any,
 ) -> DataSummary:
     """Return the summary of 180 kept images of these classes and of rejected files.
@@ -247,7 +247,7 @@ def decision(decided: DecidingAccuracy, **values: Any) -> Decision:
 
 def result(
     classes: Sequence[str] = ("paper", "rock", "scissors"),
-    rejected: Sequence[Row] = (),
+    rejected: Sequence[FileFinding] = (),
     accuracy: float = 0.95,
 ) -> Result:
     """Return the result of a run of these classes and rejected files that folds have blessed."""

@@ -5,14 +5,14 @@ import json
 
 from pydantic import TypeAdapter
 
-from imgpipe.components.common import row_files
+from imgpipe.components.common import images
 from imgpipe.components.common.image_row import IngestSummary
 from imgpipe.components.common.storage.manifest import LAYOUT
 from imgpipe.components.run_record.result import Result
 from imgpipe.models.features.bank import BankFacts
 
 #: Digest of the stored formats by the number of the layout.
-DIGESTS = {11: "5c790bad55718cfe"}
+DIGESTS = {12: "cebc83223d502c98"}
 
 
 def _plain(schema: object) -> object:
@@ -26,7 +26,7 @@ def test_a_stored_format_that_changes_raises_the_number_of_the_layout() -> None:
     formats = [
         _plain(TypeAdapter(kind).json_schema()) for kind in (Result, BankFacts, IngestSummary)
     ]
-    content = json.dumps([*formats, str(row_files._schema())], sort_keys=True)
+    content = json.dumps([*formats, str(images._schema())], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     assert DIGESTS.get(LAYOUT) == digest, (
         "a stored format has changed: raise LAYOUT in components/common/storage/manifest.py, and "

@@ -10,19 +10,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common import images as tables
 from imgpipe.components.common.image_row import PlacedImage
-from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
-from imgpipe.models.features.rows import columns
+from imgpipe.models.features.rows import ColumnTable, columns
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import CHANCE, AccuracyFigures, accuracy_figures
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Splits whose images are predicted.
 PREDICTED_SPLITS = (names.VALIDATION, names.TEST)
@@ -50,17 +53,39 @@ class AnsweredImage(PlacedImage):
 
 
 @dataclass(frozen=True)
-class AnswerTable(ImageColumns):
+class AnswerTable(ColumnTable):
     """Answers of a model to n labelled images, as arrays [n].
 
     Attributes:
         vocabulary: Class names in sorted order, C of them.
+        hashes: Content hash of each image.
+        paths: Its path in its source.
+        splits: Its split.
+        labels: Index of its label in the vocabulary.
+        families: Name of its family: images of one family are not independent of each other.
+        seen_family: Whether it is held out, and train has images of the same family.
+        formats: Format of the file.
+        widths: Width of the image in pixels.
+        heights: Its height.
+        brightness: Mean luminance, 0..1.
+        sharpness: Lower is blurrier, 0..1.
         predicted: Index of the most probable class.
         confidence: Probability of the most probable class.
         of_label: Probability of the label.
     """
 
     vocabulary: Sequence[str]
+    hashes: Names
+    paths: Array
+    splits: Array
+    labels: Integers
+    families: Names
+    seen_family: Flags
+    formats: Names
+    widths: Integers
+    heights: Integers
+    brightness: Floats
+    sharpness: Floats
     predicted: Integers
     confidence: Floats
     of_label: Floats
@@ -69,24 +94,38 @@ class AnswerTable(ImageColumns):
     def answered(
         cls,
         vocabulary: Sequence[str],
-        images: ImageColumns,
+        images: pd.DataFrame,
         answers: Mapping[str, Array],
     ) -> AnswerTable:
         """Return the table of the answers to some images.
 
         Args:
             vocabulary: Class names in sorted order.
-            images: The images.
+            images: The rows of a table of the images; see `images.kept`.
             answers: What follows from the probabilities; see `most_probable`.
         """
-        return cls(**vars(images), **answers, vocabulary=vocabulary)
+        return cls(
+            vocabulary,
+            hashes=images["image_hash"].to_numpy().astype(np.bytes_),
+            paths=images["path"].to_numpy(),
+            splits=images["split"].to_numpy().astype(np.str_),
+            labels=images["label_index"].to_numpy(),
+            families=images["family"].to_numpy().astype(np.bytes_),
+            seen_family=images["seen_family"].to_numpy(),
+            formats=images["format"].to_numpy().astype(np.bytes_),
+            widths=images["width"].to_numpy(),
+            heights=images["height"].to_numpy(),
+            brightness=images[names.BRIGHTNESS].to_numpy(np.float32),
+            sharpness=images[names.SHARPNESS].to_numpy(np.float32),
+            **answers,
+        )
 
     @classmethod
     def read(
         cls,
         uri: str | None,
         vocabulary: Sequence[str],
-        images: ImageColumns,
+        images: pd.DataFrame,
         learned: OutOfFold | None = None,
     ) -> AnswerTable:
         """Read the answers that ImageEvaluator has stored, and those of the folds.
@@ -99,22 +138,22 @@ class AnswerTable(ImageColumns):
         """
         hashes, answers = _stored(uri, PREDICTED_SPLITS)
         if learned is None:
-            return cls.answered(vocabulary, images.find(hashes), answers)
+            return cls.answered(vocabulary, tables.find(images, hashes), answers)
         others = learned.select(~np.isin(learned.hashes, hashes))
         of_folds = most_probable(others.probabilities, others.labels)
         answers = {name: np.concatenate([answers[name], of_folds[name]]) for name in answers}
         # The network of a fold has not seen the families of the images for which it answers.
-        in_folds = np.isin(images.hashes, learned.hashes)
-        images = replace(images, seen_family=images.seen_family & ~in_folds)
-        images = images.find(np.concatenate([hashes, others.hashes]))
-        return cls.answered(vocabulary, images, answers)
+        images = tables.find(images, np.concatenate([hashes, others.hashes]))
+        table = cls.answered(vocabulary, images, answers)
+        in_folds = np.isin(table.hashes, learned.hashes)
+        return replace(table, seen_family=table.seen_family & ~in_folds)
 
     @classmethod
     def read_pairs(
         cls,
         uri: str,
         vocabulary: Sequence[str],
-        images: ImageColumns,
+        images: pd.DataFrame,
         shared: Flags,
     ) -> tuple[AnswerTable, AnswerTable]:
         """Read the answers of two models to the validation images, among classes that both know.
@@ -131,7 +170,7 @@ class AnswerTable(ImageColumns):
 
         def of(feature: str) -> AnswerTable:
             hashes, answers = _stored(uri, (names.VALIDATION,), feature, shared)
-            return cls.answered(vocabulary, images.find(hashes), answers)
+            return cls.answered(vocabulary, tables.find(images, hashes), answers)
 
         return of(names.PROBABILITIES), of(names.BASELINE_PROBABILITIES)
 
@@ -172,13 +211,16 @@ class AnswerTable(ImageColumns):
     def described(self, rows: Iterable[int]) -> list[AnsweredImage]:
         """Return some rows, by their numbers, as they are written as JSON."""
         chosen = self.select(np.fromiter(rows, np.int64))
-        predicted = [self.vocabulary[label] for label in chosen.predicted]
-        images = chosen.placed(self.vocabulary)
         return [
-            {**image, "predicted": answer, "probability": probability}
-            for image, answer, probability in zip(
-                images, predicted, chosen.confidence.tolist(), strict=True
-            )
+            {
+                "path": chosen.paths[row],
+                "image_hash": chosen.hashes[row].decode(),
+                "label": self.vocabulary[chosen.labels[row]],
+                "split": str(chosen.splits[row]),
+                "predicted": self.vocabulary[chosen.predicted[row]],
+                "probability": float(chosen.confidence[row]),
+            }
+            for row in range(len(chosen))
         ]
 
     def figures(self, chance: float = CHANCE) -> AccuracyFigures:

@@ -31,7 +31,7 @@ class RunPlan(Artifact):
 
 
 class Quarantine(Artifact):
-    """The rejected files with their bytes, `manifest.jsonl` and `counts.json`."""
+    """The rejected files with their bytes, `findings.jsonl` and `counts.json`."""
 
     TYPE_NAME = "imgpipe.Quarantine"
 

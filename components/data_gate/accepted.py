@@ -1,4 +1,4 @@
-"""The data that was accepted last: its classes, recorded in a file beside the accepted schema.
+"""The data that was accepted last: its images, recorded in a file beside the accepted schema.
 
 Later data is judged by both. This module imports neither TensorFlow nor TFX, because the inputs of
 a run are determined while these are still loading.
@@ -6,11 +6,11 @@ a run are determined while these are still loading.
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from typing_extensions import TypedDict
 
@@ -18,6 +18,12 @@ from imgpipe.components.common.storage import manifest
 from imgpipe.models.files import json_object
 from imgpipe.models.settings.data import GateSettings
 from imgpipe.models.settings.given import Given
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Columns of the images that are recorded.
+_COLUMNS: Final = ("image_hash", "label", "split", "verdict")
 
 
 class AcceptedState(TypedDict):
@@ -42,30 +48,23 @@ _FIRST: Final[AcceptedState] = {
 }
 
 
-def write(schema: Path, classes: Mapping[str, int], given: Given) -> None:
+def write(schema: Path, images: pd.DataFrame, given: Given) -> None:
     """Record the data that a run accepted.
 
     Args:
         schema: Path of the accepted schema.
-        classes: Number of kept images by class.
+        images: The table of the kept images.
         given: The data, and by what it was judged, also as `parameters` returned it.
     """
     # The number makes the parameters of later data new ones. TFX would otherwise take DataGate from
     # the cache when the same change is made a second time, and nothing would be recorded.
     facts = given.facts
-    number = json.loads(facts.accepted_data).get("number", 0) + 1
-    judged_by: AcceptedState = {
-        "accepted_schema": facts.accepted_schema,
-        "accepted_data": facts.accepted_data,
-        "accept_changes": facts.accept_changes,
-        "data_version": facts.data_version,
-        "data_digest": facts.data_digest,
-    }
     record = {
+        "number": json.loads(facts.accepted_data).get("number", 0) + 1,
+        "images": {name: images[name].tolist() for name in _COLUMNS},
         "data_key": facts.data_key,
         "schema_sha256": _digest(schema),
-        "accepted_data": {"number": number, "classes": dict(classes)},
-        "judged_by": judged_by,
+        "judged_by": {name: getattr(facts, name) for name in AcceptedState.__annotations__},
         "gate": given.settings.gate.model_dump_json(),
     }
     json_object.write(_file(schema), record)
@@ -104,8 +103,8 @@ def parameters(
             "data_digest": first["data_digest"],
         }
     text = schema.read_bytes().decode("utf-8", "replace")
-    accepted_data = json.dumps(record.get("accepted_data", {}), sort_keys=True)
-    return {**first, "accepted_schema": text, "accepted_data": accepted_data}
+    accepted_data = {"number": record["number"], "classes": classes(schema)} if record else {}
+    return {**first, "accepted_schema": text, "accepted_data": json.dumps(accepted_data)}
 
 
 def _remains(judged_by: AcceptedState, last: manifest.Version | None) -> bool:
@@ -117,11 +116,18 @@ def _remains(judged_by: AcceptedState, last: manifest.Version | None) -> bool:
     return any((version.number, version.digest) == same for version in versions)
 
 
+def images(schema: Path) -> pd.DataFrame:
+    """Return hash, label, split and verdict of the images that were accepted last, if any."""
+    import pandas as pd
+
+    columns = json_object.read_or_empty(_file(schema)).get("images", {})
+    return pd.DataFrame({name: columns.get(name, []) for name in _COLUMNS}, dtype=object)
+
+
 def classes(schema: Path) -> dict[str, int]:
     """Return the number of images by class of the data that was accepted last, {} if unknown."""
-    return dict(
-        json_object.read_or_empty(_file(schema)).get("accepted_data", {}).get("classes", {})
-    )
+    labels = json_object.read_or_empty(_file(schema)).get("images", {}).get("label", [])
+    return dict(sorted(collections.Counter(labels).items()))
 
 
 def _file(schema: Path) -> Path:

@@ -1,28 +1,22 @@
 """What changed between two sets of images, image by image: `12 have another label (12 cat → dog)`.
 
-Images are the same by their content. Those of the data that was accepted last are in a file beside
-the accepted schema. This module imports neither TensorFlow nor TFX.
+Images are the same by their content. This module imports neither TensorFlow nor TFX.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.common.image_row import ImageRow
-from imgpipe.models.files import json_object
-from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.finding import Finding, make_finding
 
-FILE: Final = "accepted_images.json"
-_NAMED = 3  # pairs of labels that a sentence names
-_REVIEWED = ("accept", "relabel")  # verdicts with which a person has confirmed a label
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAMED: Final = 3  # pairs of labels that a sentence names
+_REVIEWED: Final = ("accept", "relabel")  # verdicts with which a person has confirmed a label
 
 
 class Changes(TypedDict):
@@ -37,27 +31,19 @@ class Changes(TypedDict):
     gone: Annotated[int, "Images that are no longer there, or are rejected now."]
 
 
-#: Label, split and verdict of each image, by content hash; a list once it was read from JSON.
-KeptImages = Mapping[str, Sequence[str]]
-
-
-def by_content(kept: Iterable[ImageRow]) -> KeptImages:
-    """Return label, split and verdict of kept images by content hash."""
-    return {row.image_hash: (row.label, row.split, row.verdict) for row in kept}
-
-
-def compare(before: KeptImages, now: KeptImages) -> Changes:
-    """Compare two sets of images."""
-    both = before.keys() & now.keys()
-    relabelled = [key for key in sorted(both) if now[key][0] != before[key][0]]
-    silent = [key for key in relabelled if now[key][2] not in _REVIEWED]
-    pairs = Counter(f"{before[key][0]} → {now[key][0]}" for key in silent)
+def compare(before: pd.DataFrame, now: pd.DataFrame) -> Changes:
+    """Compare two sets of kept images by their hashes, labels, splits and verdicts."""
+    both = before.merge(now, on="image_hash", suffixes=("_before", ""))
+    other = both[both["label_before"] != both["label"]]
+    silent = other[~other["verdict"].isin(_REVIEWED)]
+    pairs = (silent["label_before"] + " → " + silent["label"]).value_counts()
+    ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
     return {
-        "relabelled": dict(pairs.most_common()),
-        "decided": len(relabelled) - len(silent),
-        "moved": sum(before[key][1] != now[key][1] for key in both),
-        "new": len(now.keys() - both),
-        "gone": len(before.keys() - both),
+        "relabelled": {pair: int(count) for pair, count in ordered},
+        "decided": len(other) - len(silent),
+        "moved": int((both["split_before"] != both["split"]).sum()),
+        "new": len(now) - len(both),
+        "gone": len(before) - len(both),
     }
 
 
@@ -82,15 +68,14 @@ def _pairs(changed: Changes) -> str:
     return ", ".join([*pairs[:_NAMED], *(["…"] if len(pairs) > _NAMED else [])])
 
 
-def since_accepted(schema: Path, now: KeptImages, accepts: bool = False) -> list[Finding]:
+def since_accepted(before: pd.DataFrame, now: pd.DataFrame, accepts: bool = False) -> list[Finding]:
     """Say what changed since the data that was accepted last, in at most one finding.
 
     Labels that changed without a review decide, unless a person `accepts` that the images differ.
-    `schema` is the path of the accepted schema.
+    `before` is as `accepted.images` returns it.
     """
-    before = json_object.read_or_empty(schema.with_name(FILE))
     changed = compare(before, now)
-    if not before or not sentence(changed):
+    if not len(before) or not sentence(changed):
         return []
     silent = sum(changed["relabelled"].values())
     have = plural(silent, "image has", "images have")
@@ -104,8 +89,3 @@ def since_accepted(schema: Path, now: KeptImages, accepts: bool = False) -> list
             count=silent,
         )
     ]
-
-
-def write(schema: Path, images: KeptImages) -> None:
-    """Record the images that a run accepted; `schema` is the path of the accepted schema."""
-    atomic_write(schema.with_name(FILE), json.dumps(images, ensure_ascii=False))

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 import tensorflow as tf
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
@@ -17,19 +18,17 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Schema
 
-from imgpipe.components.common import artifacts
+from imgpipe.components.common import artifacts, images
 from imgpipe.components.common.artifacts import DataBlessing, Quarantine
 from imgpipe.components.common.storage import last_version, manifest
 from imgpipe.components.common.storage.records import read_bytes, write_text
 from imgpipe.components.data_gate import accepted, changes, rules
 from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import schema as schemas
-from imgpipe.components.image_filter import image_table
-from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.models import names
 from imgpipe.models.errors import DataRefused, ResourceError
-from imgpipe.models.finding import Finding, said
+from imgpipe.models.finding import Finding
 from imgpipe.models.settings.given import Given
 from imgpipe.models.settings.places import GATE_FILE, SCHEMA_FILE
 
@@ -168,19 +167,19 @@ def DataGate(
     reasons = rules.reasons_against(summary, anomalies_by_split, required)
     reasons += [change for change in drifts if levels[change["reason"]] == "reject"]
     if facts.accept_changes:
-        acceptable = [reason for reason in reasons if rules.ACCEPT in said(reason)]
+        acceptable = [reason for reason in reasons if reason["reason"] in rules.ACCEPTABLE]
         warned += acceptable
         reasons = [reason for reason in reasons if reason not in acceptable]
         # Drift alone does not: the limits of the schema stay as they are.
         concerns_schema = any(reason["reason"] not in levels for reason in acceptable)
         if not reasons and concerns_schema:
             current = _revised(given, current, now)
-    images = changes.by_content(image_table.read_kept(quarantine.uri))
+    kept = images.kept(quarantine.uri)
     decision: rules.DataDecision = {
         "blessed": not reasons,
         "reasons": reasons,
-        "changes": _since_accepted(given, images),  # before these images are accepted
-        "accepted_schema": "" if reasons else _accept(given, current, summary, images),
+        "changes": _since_accepted(given, kept),  # before these images are accepted
+        "accepted_schema": "" if reasons else _accept(given, current, kept),
         "warnings": warned,
     }
     _write_decision(decision, blessing.uri, str(given.settings.places.decision))
@@ -208,23 +207,20 @@ def _revised(
     return revised
 
 
-def _since_accepted(given: Given, images: changes.KeptImages) -> list[Finding]:
+def _since_accepted(given: Given, kept: pd.DataFrame) -> list[Finding]:
     """Return what changed since the data that was accepted last."""
-    accepts = bool(given.facts.accept_changes)
-    return changes.since_accepted(given.settings.places.schema, images, accepts)
+    before = accepted.images(given.settings.places.schema)
+    return changes.since_accepted(before, kept, bool(given.facts.accept_changes))
 
 
-def _accept(
-    given: Given, schema: schema_pb2.Schema, summary: DataSummary, images: changes.KeptImages
-) -> str:
+def _accept(given: Given, schema: schema_pb2.Schema, kept: pd.DataFrame) -> str:
     """Record the data, and return the path of the accepted schema if there was none before."""
     written = ""
     path = given.settings.places.schema
     if not path.exists():
         written = str(path)
         schemas.write(schemas.accepted(schema, given.facts.vocabulary), written)
-    accepted.write(path, rules.by_class(summary), given)
-    changes.write(path, images)
+    accepted.write(path, kept, given)
     return written
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tensorflow_metadata.proto.v0.statistics_pb2 import Histogram
 
-from imgpipe.components.data_gate.rules import ACCEPT, FeatureDistance, against
+from imgpipe.components.data_gate.rules import FeatureDistance, against
 from imgpipe.models import names
 from imgpipe.models.arrays import Floats
 from imgpipe.models.finding import Finding
@@ -70,7 +70,6 @@ def _reason(kind: DriftKind, split: str, distance: FeatureDistance) -> Finding:
         f"as in {distance['reference']}: {distance['was']}",
         f"{distance['now']} ({distance['measure']} {distance['distance']:.2f}, at most "
         f"{distance['limit']:.2f})",
-        ACCEPT,
     )
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.image_row import METADATA
-from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import title_of
 from imgpipe.components.image_filter.placement.families import UNCLEAR
+from imgpipe.components.image_filter.summary import DataSummary
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding, said
 from imgpipe.models.head.certainty import wilson
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 SEE_REASONS = "see the reason for each file in the quarantine"
 #: Kind of the reason against data of which a class has no image.
 MISSING_CLASS = "missing_class"
-#: What to do about an anomaly or drift that is wanted.
-ACCEPT = "to accept it, run again with --accept"
+#: Kinds of reasons that a person may accept: the data differs from what was accepted before.
+ACCEPTABLE = frozenset(("new_class", "lost_class", "shrunken_class", "anomaly", "drift", "skew"))
+_ACCEPT = "to accept it, run again with --accept"
 _MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of their own
 _MAX_CLASSES = 5  # classes that a reason about several of them names
 
@@ -71,6 +72,8 @@ def against(kind: str, subject: str, split: str, expected: str, seen: str, *advi
     where = f" in {split}" if split else ""
     title = f"{kind.replace('_', ' ')}{about}{where}"
     sentence = f"{title}: expected {expected}, found {seen}"
+    if kind in ACCEPTABLE:
+        advice = ("; ".join([*advice, _ACCEPT]),)
     return make_finding(kind, sentence, advice, title, decides=True)
 
 
@@ -171,9 +174,9 @@ def changed_classes(summary: DataSummary, required: Requirements) -> list[Findin
     reasons = []
     if accepted and new:
         expected = "the classes of the accepted data"
-        reasons.append(against("new_class", "", "", expected, ", ".join(new), ACCEPT))
+        reasons.append(against("new_class", "", "", expected, ", ".join(new)))
     for name, before in accepted.items():
-        advice = f"restore its images; {ACCEPT}"
+        advice = "restore its images"
         now = counts.get(name, 0)
         if before and now:
             if _fell(before, now):
@@ -237,7 +240,7 @@ def anomalous(
         seen += [("", reason) for reason in of_split.dataset_anomaly_info.reason]
         for name, info in seen:
             text = _description(info)
-            reasons.append(against("anomaly", name, split, "what the schema allows", text, ACCEPT))
+            reasons.append(against("anomaly", name, split, "what the schema allows", text))
     return reasons
 
 

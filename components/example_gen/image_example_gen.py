@@ -23,13 +23,14 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from typing_extensions import TypedDict
 
-from imgpipe.components.common import row_files
+from imgpipe.components.common import images as tables
 from imgpipe.components.common.artifacts import mark_examples
 from imgpipe.components.common.image_row import (
     INGEST_SUMMARY,
     ImageRow,
     IngestSummary,
     read_ingest_summary,
+    to_example,
 )
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
@@ -89,12 +90,13 @@ def _write_shard(shard: _Shard, reader: Reader, reading: _Reading, uri: str) -> 
             reading.vocabulary,
         )
         for item, row in zip(shard.items, rows, strict=True):
-            writer.write(row.split, row.to_example())
+            writer.write(row.split, to_example(row, row.image_bytes))
             keys.append(item.key(item.version or row.image_hash))
             by_split[row.split].append(replace(row, image_bytes=b""))
             progress.advance(1, "images")
-    in_order = [row for split in names.SPLITS for row in by_split[split]]
-    row_files.write(row_files.shard_path(uri, shard.number, shard.of), in_order)
+    in_order = (row for split in names.SPLITS for row in by_split[split])
+    table = tables.frame(in_order, large=True)
+    tables.write(tables.shard_path(uri, shard.number, shard.of), table)
     # Only the keys (32 bytes an image) and the counts leave the worker.
     return {"keys": b"".join(keys), "splits": writer.written}
 

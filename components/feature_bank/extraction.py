@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
-from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.common.storage import records
 from imgpipe.components.common.storage.records import Shard, batches, shards
 from imgpipe.components.feature_bank.storage import (
@@ -158,7 +158,7 @@ class ImageFeatures:
         examples: URI of the kept images.
         features: URI of the artifact that is written.
         images: Number of images by split.
-        training: Images of train.
+        training: The table of the images of train.
         validation_drawn: Whether the run has drawn the images of validation.
         decision: How the features were chosen; None without a choice.
         sampled: Number of views of the samples by which it was decided, by the size of the images.
@@ -169,7 +169,7 @@ class ImageFeatures:
     examples: str
     features: str
     images: Mapping[str, int]
-    training: ImageColumns
+    training: pd.DataFrame
     validation_drawn: bool
     decision: FeatureDecision | None = None
     sampled: dict[int, int] = field(default_factory=dict)
@@ -179,8 +179,9 @@ class ImageFeatures:
     def sample(self) -> frozenset[str]:
         """The training images, by content hash, with which features are chosen."""
         below = 2**32 * _SAMPLE / max(1, len(self.training))
-        hashes = self.training.hashes.astype(str).tolist()
-        return frozenset(digest for digest in hashes if int(digest[:8], 16) < below)
+        return frozenset(
+            digest for digest in self.training["image_hash"] if int(digest[:8], 16) < below
+        )
 
     def extract(self, pipeline: beam.Pipeline, sample: frozenset[str] | None = None) -> None:
         """Extract the features of all images, or of a sample of the training images."""

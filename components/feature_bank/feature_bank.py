@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import apache_beam as beam
-import numpy as np
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
     InputArtifact,
@@ -28,7 +27,7 @@ from imgpipe.components.common.artifacts import (
     require_data_blessing,
 )
 from imgpipe.components.common.image_row import read_ingest_summary
-from imgpipe.components.common.row_files import kept_images
+from imgpipe.components.common.images import kept as kept_images
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.storage import (
@@ -77,8 +76,8 @@ def FeatureBank(
     require_data_blessing(data_blessing.uri)
     mark_examples(features)
     every_image = kept_images(quarantine.uri)
-    images = {split: int((every_image.splits == split).sum()) for split in names.SPLITS}
-    training = every_image.select(every_image.splits == names.TRAIN)
+    images = {split: int((every_image["split"] == split).sum()) for split in names.SPLITS}
+    training = every_image[every_image["split"] == names.TRAIN]
     progress.total(sum(images.values()), "images")  # shown while the network is compiled
     given = Given.read(settings)
     read = given.settings
@@ -154,7 +153,7 @@ def _larger_plans(
     """Yield the plans for the larger sizes that at least half of the images have and that fit."""
     if not head.larger_sizes:
         return
-    usual_side = np.median(np.maximum(bank.training.widths, bank.training.heights))
+    usual_side = bank.training[[names.WIDTH, names.HEIGHT]].max(axis=1).median()
     for size in head.larger_sizes:
         plan = None if usual_side < size else _plan_for_size(bank, kept, size, budget)
         if plan is None:

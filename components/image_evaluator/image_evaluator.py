@@ -32,7 +32,7 @@ from tfx.utils import path_utils
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.artifacts import Quarantine, mark_examples
-from imgpipe.components.common.row_files import kept_images
+from imgpipe.components.common.images import kept
 from imgpipe.components.common.storage import last_version, manifest, records
 from imgpipe.components.image_evaluator import new_images, prediction, rules, tfma_result
 from imgpipe.components.image_evaluator.compared_version import ComparedVersion
@@ -202,7 +202,7 @@ def evidence(uris: EvaluatorUris, given: Given, compared: ComparedVersion) -> Ev
     folds = history["cross_validation"] if history is not None else None
     out_of_fold = OutOfFold.read(uris.exported)
     learned = None if folds is None else out_of_fold
-    images = kept_images(uris.quarantine)
+    images = kept(uris.quarantine)
     answers = AnswerTable.read(uris.predictions, vocabulary, images, learned)
     _require_unseen(uris.exported, answers, out_of_fold)
     pair = None

@@ -19,18 +19,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.common.row_files import ImageColumns
+from imgpipe.components.common import images as tables
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import UnlikeImages
 from imgpipe.models import names
 from imgpipe.models.arrays import Floats, Integers
 from imgpipe.models.features import bank, folds, rows
 from imgpipe.models.features.feature_distribution import LONGEST, unit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Probability that a run names anything although its new images are of the same kind as the old;
 #: what it named in trials is in docs/benchmarks.md, "Constants of the code".
@@ -51,7 +54,7 @@ _ROWS = 1024  # images that are compared at once
 
 def unlike_images(
     bank_uri: str,
-    kept: ImageColumns,
+    kept: pd.DataFrame,
     vocabulary: Sequence[str],
     known_hashes: Mapping[str, str] | None,
 ) -> list[UnlikeImages]:
@@ -67,7 +70,7 @@ def unlike_images(
     classes: list[UnlikeImages] = []
     for label, places in unlike_rows(images, old, len(vocabulary)).items():
         name = vocabulary[label]
-        listed = kept.find(images.hashes[places[:_LISTED]]).placed(vocabulary)
+        listed = tables.placed(tables.find(kept, images.hashes[places[:_LISTED]]))
         new = int((~old & (images.labels == label)).sum())
         classes.append({"class": name, "new": new, "unlike": len(places), "images": listed})
     return classes

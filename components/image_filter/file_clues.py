@@ -10,20 +10,20 @@ of a class from all others, `sentence` says so; nothing is refused.
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Final
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.models import names
-from imgpipe.models.arrays import Array, Floats, Integers
+from imgpipe.models.arrays import Array, Floats, Integers, Names
 from imgpipe.models.features import folds
 from imgpipe.models.head.certainty import interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Images that are asked about at most. They give the accuracy within 1.5 points and take seconds.
 MOST_IMAGES: Final = 5_000
@@ -46,14 +46,15 @@ REMEDY: Final = (
 )
 
 
-#: The properties, by the words for them: the values from which a tree reads each. The size in bytes
-#: is none, because it is what the image shows: drawings and plain backgrounds are packed smaller.
-_PROPERTIES: Mapping[str, Callable[[ImageRow], tuple[float | str, ...]]] = {
-    "format": lambda file: (file.format,),
-    "colour mode": lambda file: (file.mode, file.is_grey),
-    "size": lambda file: (file.width, file.height, file.width / max(file.height, 1)),
-    "JPEG quality": lambda file: (file.jpeg_tables, file.subsampling),
-    "camera": lambda file: (file.camera,),
+#: The properties, by the words for them: the columns from which a tree reads each. The size in
+#: bytes is none, because it is what the image shows: drawings and plain backgrounds are packed
+#: smaller.
+_PROPERTIES: Final[Mapping[str, Sequence[str]]] = {
+    "format": ("format",),
+    "colour mode": ("mode", "is_grey"),
+    "size": ("width", "height", "aspect"),
+    "JPEG quality": ("jpeg_tables", "subsampling"),
+    "camera": ("camera",),
 }
 
 
@@ -61,114 +62,86 @@ class FileClues(TypedDict):
     """How well properties of the files tell the classes apart."""
 
     images: Annotated[int, "Images of train and validation that were asked about."]
-    right: Annotated[int, "Images whose class the properties tell, in cross-validation."]
+    right: Annotated[int, "Images whose class the best property tells, in cross-validation."]
     classes: Annotated[
         list[str],
         "The classes that are told from all others, where not all classes are told apart.",
     ]
     properties: Annotated[
         list[str],
-        "The properties each of which tells this alone, or those that do so together; empty where "
-        "the files tell nothing.",
+        "The properties each of which tells this alone; empty where the files tell nothing.",
     ]
 
 
-def clues_of(kept: Iterable[ImageRow]) -> FileClues | None:
+def clues_of(kept: pd.DataFrame) -> FileClues | None:
     """Ask how well the properties of files tell the classes apart; None for too few images.
 
     Those of test are not asked about, because no decision uses test. Of many others, those with the
     smallest hashes are, which are as good as random numbers.
     """
-    asked = (row for row in kept if row.split != names.TEST)
-    files = heapq.nsmallest(MOST_IMAGES, asked, key=lambda row: (row.image_hash, row.path))
-    classes, labels = np.unique(np.array([file.label for file in files]), return_inverse=True)
+    files = kept[kept["split"] != names.TEST].sort_values(["image_hash", "path"])[:MOST_IMAGES]
+    classes, labels = np.unique(files["label"], return_inverse=True)
     if len(classes) < 2 or len(files) < 2 * folds.FOLDS:
         return None
-    asked_files = _AskedFiles(files, labels)
-    predicted = asked_files.answers(labels, _PROPERTIES)
-    told: list[int] = []
-    properties: list[str] = []
-    is_every_class = asked_files.tell(labels, predicted)
-    if not is_every_class:
+    files = files.assign(aspect=files["width"] / files["height"].clip(lower=1))
+    families = files["family"].to_numpy().astype(np.bytes_)
+    fold = folds.assign(labels, families, folds.FOLDS)
+    telling: dict[str, Sequence[int]] = {}  # the classes that a property tells from all others
+    right = 0
+    for name, columns in _PROPERTIES.items():
+        predicted = _answers(_values(files, columns), labels, fold)
+        right = max(right, int((predicted == labels).sum()))
+        if _tell(labels, predicted, families):
+            telling[name] = range(len(classes))
+            continue
         numbers = range(len(classes))
-        told = [n for n in numbers if asked_files.tell(labels == n, predicted == n)]
-    if is_every_class or told:
-        others_are_one = np.where(np.isin(labels, told), labels, len(classes))
-        properties = _telling(asked_files, labels if is_every_class else others_are_one)
+        told = [n for n in numbers if _tell(labels == n, predicted == n, families)]
+        if told:
+            telling[name] = told
+    of_all = [name for name, told in telling.items() if len(told) == len(classes)]
+    told_apart = sorted({number for told in telling.values() for number in told})
     return {
         "images": len(files),
-        "right": int((predicted == labels).sum()),
-        "classes": classes[told].tolist(),
-        "properties": properties,
+        "right": right,
+        "classes": [] if of_all else classes[told_apart].tolist(),
+        "properties": of_all or [*telling],
     }
 
 
-class _AskedFiles:
-    """The files, sorted by hash, with their folds, which are drawn by their labels [n]."""
-
-    def __init__(self, files: Sequence[ImageRow], labels: Integers) -> None:
-        self._families = np.array([file.family for file in files], np.bytes_)
-        self._fold = folds.assign(labels, self._families, folds.FOLDS)
-        self._columns = {name: _columns(files, read) for name, read in _PROPERTIES.items()}
-
-    def answers(self, labels: Integers, properties: Iterable[str]) -> Integers:
-        """Return the label of each file by some properties, by a tree that has not seen it, [n]."""
-        from sklearn.tree import DecisionTreeClassifier
-
-        values = np.concatenate([self._columns[name] for name in properties], axis=1)
-        leaves = _LEAVES * (int(labels.max()) + 1)
-        predicted = np.full(len(labels), -1)
-        for number in np.unique(self._fold):
-            held_out = self._fold == number
-            if not held_out.all():
-                tree = DecisionTreeClassifier(
-                    min_samples_leaf=_LEAF, max_leaf_nodes=leaves, random_state=0
-                )
-                tree.fit(values[~held_out], labels[~held_out])
-                predicted[held_out] = tree.predict(values[held_out])
-        return predicted
-
-    def tell(self, labels: Array, predicted: Array) -> bool:
-        """Return whether answers [n] are nearly all right, and surely far better than a guess."""
-        right = predicted == labels
-        guess = max(Counter(labels.tolist()).values()) / len(labels)
-        low, _ = interval(right, self._families)
-        share, least = ((value - guess) / (1 - guess) for value in (float(right.mean()), low))
-        return share >= _NEAR and least >= _FAR
-
-
-def _columns(
-    files: Sequence[ImageRow], read: Callable[[ImageRow], tuple[float | str, ...]]
-) -> Floats:
-    """Return the values of a property as numbers, float32 [n, values].
+def _values(files: pd.DataFrame, columns: Sequence[str]) -> Floats:
+    """Return the values of a property as numbers, float32 [n, columns].
 
     Texts are numbered by how often they occur, so that a tree separates the usual ones first.
     """
-    columns = []
-    for values in zip(*map(read, files), strict=True):
-        if isinstance(values[0], str):
-            usual = sorted(Counter(values).items(), key=lambda entry: (-entry[1], entry[0]))
-            number = {text: place for place, (text, _) in enumerate(usual)}
-            values = tuple(number[text] for text in values)
-        columns.append(np.array(values, np.float32))
-    return np.stack(columns, axis=1)
+    values = []
+    for column in (files[name] for name in columns):
+        if column.dtype == object:
+            counts = sorted(column.value_counts().items(), key=lambda item: (-item[1], item[0]))
+            column = column.map({text: number for number, (text, _) in enumerate(counts)})
+        values.append(column.to_numpy(np.float32))
+    return np.stack(values, axis=1)
 
 
-def _telling(files: _AskedFiles, labels: Integers) -> list[str]:
-    """Return the properties each of which tells the labels alone, or those that do together."""
+def _answers(values: Floats, labels: Integers, fold: Integers) -> Integers:
+    """Return the label of each file by some values, by a tree that has not seen its fold, [n]."""
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
+    from sklearn.tree import DecisionTreeClassifier
 
-    def do_tell(properties: Sequence[str]) -> bool:
-        return files.tell(labels, files.answers(labels, properties))
+    leaves = _LEAVES * (int(labels.max()) + 1)
+    tree = DecisionTreeClassifier(min_samples_leaf=_LEAF, max_leaf_nodes=leaves, random_state=0)
+    if len(np.unique(fold)) < 2:  # all images are of one family
+        return np.full(len(labels), -1)
+    predicted: Integers = cross_val_predict(tree, values, labels, cv=PredefinedSplit(fold))
+    return predicted
 
-    alone = [name for name in _PROPERTIES if do_tell([name])]
-    if alone:
-        return alone
-    together = list(_PROPERTIES)
-    for name in _PROPERTIES:
-        others = [other for other in together if other != name]
-        if do_tell(others):
-            together = others
-    return together
+
+def _tell(labels: Array, predicted: Array, families: Names) -> bool:
+    """Return whether answers [n] are nearly all right, and surely far better than a guess."""
+    right = predicted == labels
+    guess = np.unique(labels, return_counts=True)[1].max() / len(labels)
+    low, _ = interval(right, families)
+    share, least = ((value - guess) / (1 - guess) for value in (float(right.mean()), low))
+    return bool(share >= _NEAR and least >= _FAR)
 
 
 def sentence(clues: FileClues | None) -> str:

@@ -1,15 +1,18 @@
-"""What was found out about the images, and how findings are grouped and named.
+"""What was found in images, and how findings are grouped and named.
 
-What is found in single files becomes a `Finding` here, what follows from counts in
-`data_summary`, and what concerns the model in `run_record.verdict`.
+What is found in single files becomes a `Finding` here, what follows from counts in `summary`, and
+what concerns the model in `run_record.verdict`.
 """
 
 from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from imgpipe.components.common.image_row import Row
+import numpy as np
+
+from imgpipe.components.common.image_row import FileFinding, ImageFinding, described
 from imgpipe.components.image_filter.judge.checks import TITLES
 from imgpipe.models.finding import (
     UNUSED,
@@ -20,9 +23,79 @@ from imgpipe.models.finding import (
     make_finding,
     usual_ways,
 )
+from imgpipe.models.settings.data import Severity
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SHARE = 3  # where a third of the images is left out, the others do not stand for all
 _EXAMPLES = 20  # of each finding; the quarantine has all of them
+
+
+class ImageFindings:
+    """What was found in images, by their numbers in the table.
+
+    What rejects an image is the only finding about it.
+    """
+
+    def __init__(self) -> None:
+        self._of_image: dict[int, list[ImageFinding]] = {}
+
+    def add(self, image: int, *findings: ImageFinding) -> None:
+        """Add findings about an image."""
+        for finding in findings:
+            if finding.severity == "reject":
+                self._of_image[image] = [finding]
+            else:
+                self._of_image.setdefault(image, []).append(finding)
+
+    def remove(self, image: int, reason: str) -> None:
+        """Take back what was found for a reason."""
+        left = [finding for finding in self.of(image) if finding.reason != reason]
+        self._of_image[image] = left
+
+    def of(self, image: int) -> Sequence[ImageFinding]:
+        """Return what was found in an image."""
+        return self._of_image.get(image, ())
+
+    def rejection(self, image: int) -> str:
+        """Return the reason for which an image is rejected; "" if it is kept."""
+        first = self.of(image)[:1]
+        return first[0].reason if first and first[0].severity == "reject" else ""
+
+    def kept(self, images: pd.DataFrame) -> pd.DataFrame:
+        """Return the images of a table that nothing rejects."""
+        is_kept = (not self.rejection(image) for image in images.index)
+        return images[np.fromiter(is_kept, np.bool_, len(images))]
+
+    def described(self, images: pd.DataFrame) -> list[FileFinding]:
+        """Return all findings with the images of a table, by path and reason."""
+        in_files = (
+            described(row, finding)
+            for row in images.loc[[*self._of_image]].itertuples()
+            for finding in self.of(row.Index)
+        )
+        return sorted(in_files, key=lambda finding: (finding["path"], finding["reason"]))
+
+
+def with_severity(findings: Iterable[FileFinding], severity: Severity) -> list[FileFinding]:
+    """Return the findings of a severity."""
+    return [finding for finding in findings if finding["severity"] == severity]
+
+
+def reviewed(images: pd.DataFrame, findings: Iterable[FileFinding]) -> list[FileFinding]:
+    """Return the effects of the overrides on images, by path; the reasons are their verdicts."""
+    rejections = {finding["path"]: finding for finding in with_severity(findings, "reject")}
+    effects = []
+    for row in images[images["verdict"] != ""].sort_values("path").itertuples():
+        rejection = rejections.get(row.path)
+        detail = ""
+        if row.verdict == "relabel":
+            detail = f"{row.source_label or 'no label'} → {row.label}"
+        if row.verdict != "reject" and rejection is not None:
+            detail = f"stays rejected: {rejection['reason']}, {rejection['detail']}"
+        effects.append(described(row, ImageFinding(row.verdict, detail, "warn")))
+    return effects
 
 
 def title_of(reason: str) -> str:
@@ -30,16 +103,16 @@ def title_of(reason: str) -> str:
     return TITLES.get(reason) or reason.replace("_", " ")
 
 
-def of_images(fate: Fate, rows: Iterable[Row]) -> list[Finding]:
+def of_images(fate: Fate, rows: Iterable[FileFinding]) -> list[Finding]:
     """Group what was found in files by reason: the most frequent first, the worst of each."""
-    by_reason: dict[str, list[Row]] = collections.defaultdict(list)
+    by_reason: dict[str, list[FileFinding]] = collections.defaultdict(list)
     for row in sorted(rows, key=lambda row: (row["score"], row["path"])):
         by_reason[row["reason"]].append(row)
     groups = sorted(by_reason.items(), key=lambda entry: (-len(entry[1]), entry[0]))
     return [_of_reason(fate, reason, of_reason) for reason, of_reason in groups]
 
 
-def _of_reason(fate: Fate, reason: str, rows: Sequence[Row]) -> Finding:
+def _of_reason(fate: Fate, reason: str, rows: Sequence[FileFinding]) -> Finding:
     """Return the finding about all files with one reason, the worst of which are its examples."""
     ways = usual_ways(row["override"].split("; ") for row in rows if row["override"])
     examples: list[Example] = [

@@ -17,9 +17,15 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
-from imgpipe.components.common import row_files
+from imgpipe.components.common import images
 from imgpipe.components.common.artifacts import Quarantine, mark_examples
-from imgpipe.components.common.image_row import INGEST_SUMMARY, read_ingest_summary
+from imgpipe.components.common.image_row import (
+    INGEST_SUMMARY,
+    OF_KEPT,
+    read_ingest_summary,
+    served_bytes,
+    to_example,
+)
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
     Shard,
@@ -30,8 +36,10 @@ from imgpipe.components.common.storage.records import (
     shards,
     write_json,
 )
-from imgpipe.components.image_filter import comparison, quarantine
-from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
+from imgpipe.components.image_filter import engine, quarantine
+from imgpipe.components.image_filter.findings import ImageFindings
+from imgpipe.components.image_filter.judge.examine import examine
+from imgpipe.components.image_filter.summary import DataSummary, check_conservation, summarise
 from imgpipe.models import names
 from imgpipe.models.machine import progress
 from imgpipe.models.settings.given import Given
@@ -56,46 +64,55 @@ class _Job:
     @property
     def read_rows(self) -> str:
         """Path of the rows that ImageExampleGen has written."""
-        return row_files.shard_path(self.uris.examples, self.shard.number, self.shard.of)
+        return images.shard_path(self.uris.examples, self.shard.number, self.shard.of)
 
     @property
     def rows(self) -> str:
         """Path of the rows with what was decided."""
-        return row_files.shard_path(self.uris.quarantine, self.shard.number, self.shard.of)
+        return images.shard_path(self.uris.quarantine, self.shard.number, self.shard.of)
 
 
 def _decide(uris: Uris, given: Given) -> int:
-    """Decide about all images, write their rows and the lists, and return the number of images."""
+    """Decide about all images, write their table and the lists, and return the number of images."""
+    import pandas as pd
+
     ingested = read_ingest_summary(uris.examples)
     notes = ingested["notes"] if ingested else ()
     rule = SplitRule.model_validate(ingested["rule"]) if ingested else None
     jobs = _jobs(uris)
-    by_job = [
-        [*comparison.examine(row_files.read(job.read_rows, with_figures=True), given)]
-        for job in jobs
-    ]
-    every_row = [row for rows in by_job for row in rows]
-    hashes = (digest for job in jobs for digest in row_files.perceptual_hashes(job.read_rows))
-    images = comparison.compare(every_row, hashes, given, rule)
-    for row in images.rows:
-        row.stored = quarantine.stored_name(row)
-    for job, rows in zip(jobs, by_job, strict=True):
-        row_files.write(job.rows, rows, large_from=job.read_rows)
-    quarantine.write(uris.quarantine, images, summarise(images, given, notes))
-    return len(images.rows)
+    findings = ImageFindings()
+    parts = []
+    count = 0
+    for job in jobs:
+        part = images.read_file(job.read_rows, figures=True)
+        for number, row in enumerate(images.rows(part), count):
+            override = given.facts.decision_about(row.image_hash)
+            findings.add(number, *examine(row, given.settings.judge, override))
+        parts.append(part[[*images.COLUMNS]])
+        count += len(part)
+    table = pd.concat(parts, ignore_index=True)
+    hashes = (digest for job in jobs for digest in images.perceptual_hashes(job.read_rows))
+    judgement = engine.judge(table, findings, hashes, given, rule)
+    quarantine.name_stored(judgement)
+    first = 0
+    for job, part in zip(jobs, parts, strict=True):
+        images.write(job.rows, table[first : first + len(part)], large_from=job.read_rows)
+        first += len(part)
+    quarantine.write(uris.quarantine, judgement.findings, summarise(judgement, given, notes))
+    return count
 
 
 def _write_shard(job: _Job, decided: int) -> None:
     """Write the outputs of a shard, when all images are decided about."""
-    rows = row_files.read(job.rows, with_figures=True)
+    rows = images.read_file(job.rows).itertuples()
     examples = (example for file in job.shard.files for example in read_examples(file))
     with ShardWriter(job.shard.outputs(job.uris.kept)) as writer:
         for example, row in zip(examples, rows, strict=True):
-            row.image_bytes = raw(example, names.IMAGE_BYTES)
-            if row.rejection is None:
-                writer.write(row.split, row.as_served().to_example())
+            image_bytes = raw(example, names.IMAGE_BYTES)
+            if not row.reason:
+                writer.write(row.split, to_example(row, served_bytes(row, image_bytes), OF_KEPT))
             elif row.stored:
-                quarantine.store(job.uris.quarantine, row)
+                quarantine.store(job.uris.quarantine, row.stored, image_bytes)
             progress.advance(1, "images")
 
 

@@ -23,7 +23,7 @@ import filelock
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.row_files import kept_images
+from imgpipe.components.common import images as tables
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.models.errors import ResourceError
@@ -332,8 +332,8 @@ def _texts(candidate: Candidate) -> dict[str, str]:
     """Return the text files to write beside the model by their path in the version."""
     if not candidate.images:
         return {}
-    kept = kept_images(candidate.images)
-    split_of = dict(zip(kept.hashes.astype(str).tolist(), kept.splits.tolist(), strict=True))
+    kept = tables.kept(candidate.images)
+    split_of = dict(zip(kept["image_hash"], kept["split"], strict=True))
     images = manifest.known_images_text(split_of)
     return {f"{manifest.PROVENANCE}/{manifest.KNOWN_IMAGES}": images}
 

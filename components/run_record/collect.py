@@ -11,15 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import tensorflow as tf
 
 from imgpipe.components.common import artifacts
+from imgpipe.components.common import images as tables
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.row_files import ImageColumns, kept_images
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator.decision import BASELINE_FILE, DECISION_FILE, FOLDS
-from imgpipe.components.image_filter import image_table, quarantine
-from imgpipe.components.image_filter.image_table import ImageTable
+from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter.findings import with_severity
 from imgpipe.components.model_pusher.versions import PUSH_FILE
 from imgpipe.components.run_record.doubtful_labels import (
     ComparedLabels,
@@ -100,12 +101,11 @@ def collect(uris: Mapping[str, str], given: Given) -> tuple[Result, ImageAnswers
         given: The settings of the run, and what its plan knows.
     """
     result = new(**of_settings(given), **dict(_read_parts(uris)))
-    images = None
-    kept = kept_images(None)
+    kept = tables.kept(None)
     if result["data"] is not None:
-        images = image_table.read(uris["quarantine"], with_findings=True)
-        kept = kept_images(uris["quarantine"])
-        result["rejected"] = images.rejected
+        kept = tables.kept(uris["quarantine"])
+        findings = quarantine.read_findings(uris["quarantine"])
+        result["rejected"] = with_severity(findings, "reject")
     result["quarantine"] = uris.get("quarantine", "")
     answers = _answers(result, uris, kept)
     every_answer = None
@@ -113,7 +113,7 @@ def collect(uris: Mapping[str, str], given: Given) -> tuple[Result, ImageAnswers
     if result["bank"] is not None and result["bank"]["sizes"]:
         vocabulary = result["classes"]
         bank = read_rows(uris["bank"], names.SPLITS, len(vocabulary), 0)
-        compared = _compared_labels(result, bank, answers, images)
+        compared = _compared_labels(result, bank, answers, kept)
         result["suspects"] = compared.ranking(kept, vocabulary)
         far = distances(bank.first_block(), len(vocabulary))
         every_answer = image_answers(far, compared)
@@ -137,7 +137,7 @@ def _read_parts(uris: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
             yield row.part or name, records.read_json(path)
 
 
-def _answers(result: Result, uris: Mapping[str, str], kept: ImageColumns) -> AnswerTable:
+def _answers(result: Result, uris: Mapping[str, str], kept: pd.DataFrame) -> AnswerTable:
     """Return the answers by networks that have not seen the images."""
     from tfx.utils import path_utils
 
@@ -165,12 +165,11 @@ def _add_metrics(result: Result, answers: AnswerTable) -> None:
 
 
 def _compared_labels(
-    result: Result, bank: BankRows, answers: AnswerTable, images: ImageTable | None
+    result: Result, bank: BankRows, answers: AnswerTable, kept: pd.DataFrame
 ) -> ComparedLabels:
     """Compare the labels of the feature bank with the answers."""
     # A label that a person has accepted or corrected is not doubted again.
-    reviewed = images.reviewed if images is not None else []
-    settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
+    settled = {*kept.loc[kept["verdict"] != "", "image_hash"]}
     folds = folds_of(result)
     unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
     classes = len(result["classes"])

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common import images as tables
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.image_row import PlacedImage
-from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.run_record.shown_images import Distances
 from imgpipe.models.arrays import Flags, Floats, Integers, Names
 from imgpipe.models.features.bank import BankRows, Regression
@@ -29,6 +29,9 @@ from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import fit_temperature, softmax, wrong_label_probabilities
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.settings.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: A label that is wrong with a higher probability is doubtful; see docs/benchmarks.md, "Wrong
 #: labels".
@@ -87,7 +90,7 @@ class ComparedLabels:
     sure: Floats
     wrong: Floats
 
-    def ranking(self, images: ImageColumns, vocabulary: Sequence[str]) -> DoubtfulLabels | None:
+    def ranking(self, images: pd.DataFrame, vocabulary: Sequence[str]) -> DoubtfulLabels | None:
         """Return the images that look like another class, the most likely label errors first.
 
         None if no such network has answered.
@@ -96,7 +99,7 @@ class ComparedLabels:
             return None
         disagreeing = np.flatnonzero(self.wrong)
         worst = disagreeing[np.argsort(-self.wrong[disagreeing], kind="stable")][:LIMIT]
-        placed = images.find(self.hashes[worst]).placed(vocabulary)
+        placed = tables.placed(tables.find(images, self.hashes[worst]))
         listed: list[DoubtfulLabel] = [
             {
                 **image,

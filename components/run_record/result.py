@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, cast, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.image_row import Row
+from imgpipe.components.common.image_row import FileFinding
 from imgpipe.components.common.storage.manifest import LAYOUT
 from imgpipe.components.data_gate.rules import DataDecision, FeatureDistance
 from imgpipe.components.image_evaluator.decision import BaselineState, Decision, ServingCheck
-from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.summary import DataSummary
 from imgpipe.components.model_pusher.versions import NOT_PUBLISHED, Push
 from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
@@ -55,9 +55,9 @@ Status = Literal[
 class CheckedFiles(TypedDict):
     """Files with a finding, as a check lists them."""
 
-    repaired: Annotated[list[Row], "Files that a run would re-encode."]
-    warned: Annotated[list[Row], "Kept files with a warning."]
-    reviewed: Annotated[list[Row], "Files with an override."]
+    repaired: Annotated[list[FileFinding], "Files that a run would re-encode."]
+    warned: Annotated[list[FileFinding], "Kept files with a warning."]
+    reviewed: Annotated[list[FileFinding], "Files with an override."]
 
 
 class SeenImage(TypedDict):
@@ -148,7 +148,7 @@ class Result(TypedDict):
     changed: Annotated[dict[str, Any], "Settings that differ from the defaults."]
     data: Annotated[DataSummary | None, "The images; null if none was inspected."]
     data_gate: Annotated[DataDecision | None, "Whether the data was accepted."]
-    rejected: Annotated[list[Row], "Files that are, or would be, put into quarantine."]
+    rejected: Annotated[list[FileFinding], "Files that are, or would be, put into quarantine."]
     files: Annotated[
         CheckedFiles | None, "The other files with a finding; null for a run, whose table has them."
     ]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Annotated, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypedDict
 
+from imgpipe.components.common import images as tables
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_row import ImageRow, PlacedImage
-from imgpipe.components.common.row_files import ImageColumns
+from imgpipe.components.common.image_row import PlacedImage
 from imgpipe.models.arrays import Flags, Floats
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit
 from imgpipe.models.features.rows import blocks
 from imgpipe.models.machine.process import one_blas_thread
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _IMAGES = (
     600  # of the galleries of all classes together, so that the page of any data set stays small
@@ -65,7 +66,7 @@ def row_length(classes: int) -> int:
 
 
 def galleries(
-    rows: BankRows, kept: ImageColumns, vocabulary: Sequence[str], far: Floats, doubted: Flags
+    rows: BankRows, kept: pd.DataFrame, vocabulary: Sequence[str], far: Floats, doubted: Flags
 ) -> list[Gallery]:
     """Choose images of each class of a feature bank.
 
@@ -89,7 +90,7 @@ def galleries(
         typical = nearest[np.sort(first_of_groups)[:_TYPICAL]]
         others = places[~np.isin(places, strange)][: length - len(strange)]
         sample, least, best = (
-            kept.find(rows.hashes[chosen]).placed(vocabulary)
+            tables.placed(tables.find(kept, rows.hashes[chosen]))
             for chosen in (others, strange, typical)
         )
         gallery: Gallery = {
@@ -139,24 +140,21 @@ def distances(rows: BankRows, classes: int) -> Distances:
     return Distances(own, nearest)
 
 
-def sampled(kept: Iterable[ImageRow], vocabulary: Sequence[str]) -> list[Gallery]:
+def sampled(kept: pd.DataFrame, vocabulary: Sequence[str]) -> list[Gallery]:
     """Choose images of each class at random, where there are no features yet.
 
     Args:
-        kept: The kept images.
+        kept: The table of the kept images.
         vocabulary: Class names in sorted order.
     """
-    by_class: dict[str, list[ImageRow]] = defaultdict(list)
-    for row in kept:
-        by_class[row.label].append(row)
+    by_hash = kept.sort_values("image_hash")  # the smallest hashes are as good as random
     length = row_length(len(vocabulary))
     of_classes: list[Gallery] = []
     for name in vocabulary:
-        # The smallest hashes are as good as random.
-        chosen = heapq.nsmallest(length, by_class[name], key=lambda row: row.image_hash)
-        sample = [row.placed for row in chosen]
+        of_class = by_hash[by_hash["label"] == name]
+        sample = tables.placed(of_class[:length])
         typical = sample[:_TYPICAL]
-        count = len(by_class[name])
+        count = len(of_class)
         of_classes.append(Gallery(name=name, count=count, sample=sample, least=[], typical=typical))
     return of_classes
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import interval_text, join_names, plural
-from imgpipe.components.image_filter.data_summary import DIVIDED_FAMILIES
 from imgpipe.components.image_filter.findings import joined, not_used, titles
+from imgpipe.components.image_filter.summary import DIVIDED_FAMILIES
 from imgpipe.components.run_record.result import folds_of, judged
 from imgpipe.components.run_record.run_folder import step_name
 from imgpipe.models import names

@@ -158,8 +158,8 @@ class JudgeSettings(SettingsSection):
     overrides: Annotated[str, INPUT] = Field(
         "",
         description="File of decisions about single images (accept, reject, relabel), which are "
-        "addressed by content hash. Labels of the test split never change. `imgpipe review` adds "
-        "entries. Empty: <out>/overrides.toml, if there is such a file.",
+        "addressed by content hash. `imgpipe review` adds entries. Empty: "
+        "<out>/overrides.toml, if there is such a file.",
     )
     store: Annotated[str, OUTPUT] = Field(
         "",

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
-from imgpipe.models.settings.override import Override, by_hash, of_image
+from imgpipe.models.settings.override import Override
 from imgpipe.models.settings.section import SettingsSection, declared
 from imgpipe.models.settings.settings import Settings
 
@@ -103,20 +103,15 @@ class Facts(SettingsSection):
     no_baseline: str = ""
 
     @functools.cached_property
-    def decisions_by_digits(self) -> Mapping[str, Sequence[Override]]:
-        """The decisions by the first digits of their hashes."""
-        return by_hash(self.decisions)
-
-    def decisions_about(self, image_hash: str) -> tuple[Override, ...]:
-        """Return the decisions about an image, which say the same.
-
-        `image_hash` is the whole hash, "" for a file that could not be read.
-        """
-        return of_image(image_hash, self.decisions_by_digits)
+    def _decisions_by_hash(self) -> Mapping[str, Override]:
+        return {decision.image_hash: decision for decision in self.decisions}
 
     def decision_about(self, image_hash: str) -> Override | None:
-        """Return the decision about an image, None if there is none."""
-        return next(iter(self.decisions_about(image_hash)), None)
+        """Return the decision about an image, None if there is none.
+
+        `image_hash` is "" for a file that could not be read.
+        """
+        return self._decisions_by_hash.get(image_hash)
 
 
 class Given(NamedTuple):

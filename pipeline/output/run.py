@@ -246,7 +246,7 @@ class Run(WithResult):
     def quarantine(self) -> Path | None:
         """Folder of the files that the run rejected, None if it no longer exists."""
         uri = self.artifact("ImageFilter", "quarantine")
-        return Path(uri) if uri and (Path(uri) / quarantine.MANIFEST).is_file() else None
+        return Path(uri) if uri and (Path(uri) / quarantine.FINDINGS).is_file() else None
 
     def require_readable(self) -> None:
         """Refuse a run whose result is damaged, or that another version of imgpipe made.

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common import images
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnsweredImage, AnswerTable
-from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import changes
 from imgpipe.components.data_gate.changes import Changes
-from imgpipe.components.image_filter import image_table
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.result import Result
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
@@ -194,7 +193,7 @@ def _changed_settings(first: Run, second: Run) -> list[Change]:
 def _changes(first: Run, second: Run) -> Changes | None:
     """Compare the images of both runs; None if the table of one was removed."""
     uris = [run.quarantine for run in (first, second)]
-    kept = [changes.by_content(image_table.read_kept(str(uri))) for uri in uris if uri is not None]
+    kept = [images.kept(str(uri)) for uri in uris if uri is not None]
     return changes.compare(*kept) if len(kept) == len(uris) else None
 
 
@@ -204,7 +203,7 @@ def _counts(run: Run) -> dict[str, int]:
     if data is None:
         return {}
     counts = {f"images of {name}": count for name, count in run.by_class.items()}
-    relabelled = sum(data["overrides"]["relabelled"].values())
+    relabelled = data["overrides"]["applied"].get("relabel", 0)
     return counts | {"rejected": data["rejected"], "relabelled": relabelled}
 
 
@@ -258,7 +257,7 @@ def _answers(first: Run, second: Run) -> tuple[list[AnswerTable], str]:
         if not run.result["classes"] or not uri or run.quarantine is None:
             why = "it made or recorded none, or they were removed (run.keep)"
             return [], f"run {run.name} has no predictions: {why}"
-        kept = kept_images(str(run.quarantine))
+        kept = images.kept(str(run.quarantine))
         tables.append(AnswerTable.read(uri, run.result["classes"], kept))
     return tables, ""
 

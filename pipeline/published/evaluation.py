@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgpipe.components.common import row_files
+from imgpipe.components.common import images as tables
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.example_gen.sources import Images, read_source
 from imgpipe.components.example_gen.sources.rules import check_class_names
@@ -112,15 +112,17 @@ def _classified(
     model: Model, images: Images, limit: int, excluded: NotEvaluated
 ) -> Iterator[tuple[ImageRow, Floats]]:
     """Yield each image that can be judged, without its pixels, and its probabilities, [C]."""
+    from imgpipe.components.common.image_row import served_bytes
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.serving.server.runtime import Runtime
 
     with contextlib.closing(Runtime(model.folder)) as runtime:
         progress.total(len(images.items), "images")
         inspected = inspect(images.reader, images.items, limit, vocabulary=model.vocabulary)
-        usable = _usable((image.as_served() for image in inspected), excluded)
+        usable = _usable(inspected, excluded)
         while batch := list(itertools.islice(usable, _BATCH)):
-            answers = runtime.answer(image_bytes=[image.image_bytes for image in batch])
+            encoded = [served_bytes(image, image.image_bytes) for image in batch]
+            answers = runtime.answer(image_bytes=encoded)
             for image, probabilities in zip(batch, answers[names.PROBABILITIES], strict=True):
                 yield replace(image, image_bytes=b""), probabilities
 
@@ -129,7 +131,7 @@ def _usable(inspected: Iterable[ImageRow], excluded: NotEvaluated) -> Iterator[I
     """Yield the images that can be judged, and note the others."""
     for image in inspected:
         progress.advance(1, "images")
-        error = image.problem or image.read_error or image.decode_error
+        error = image.problem or image.read_error or ("" if image.converted else image.decode_error)
         if error:
             why = error.splitlines()[0]
             excluded.undecodable.append(
@@ -148,19 +150,14 @@ def _seen_images(model: Model, images: Mapping[str, bytes]) -> Mapping[str, str]
     near-duplicate. Where the table of the run's images is gone, the list beside the model tells
     the same files alone; None without one.
     """
-    from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
+    import pandas as pd
+
+    from imgpipe.components.image_filter.copies.search import find_near_duplicates
+    from imgpipe.components.image_filter.engine import pictures_of
     from imgpipe.components.image_filter.judge.checks.quality import RADIUS
 
     run = model.run
     quarantine = run.artifact("ImageFilter", "quarantine") if run is not None else ""
-    split_of: dict[str, str] = {}  # of the images of the run
-    hashes: dict[str, bytes] = {}
-    for file in row_files.files(quarantine) if quarantine else ():
-        rows = row_files.read(file)
-        for row, perceptual_hash in zip(rows, row_files.perceptual_hashes(file), strict=True):
-            if row.rejection is None:
-                split_of[row.image_hash] = row.split
-                hashes[row.image_hash] = perceptual_hash
     if not quarantine:
         listed_in = model.folder / manifest.PROVENANCE / manifest.KNOWN_IMAGES
         known = manifest.read_known_images(listed_in)
@@ -168,15 +165,25 @@ def _seen_images(model: Model, images: Mapping[str, bytes]) -> Mapping[str, str]
             return None
         listed = {key: known.get(manifest.short_hash(key), "") for key in images}
         return {key: split for key, split in listed.items() if split}
-    every_hash = {**images, **hashes}
-    near = find_near_duplicates(*hash_table(every_hash.keys(), every_hash.values()), RADIUS).groups
+    files = tables.files(quarantine)
+    of_run = pd.concat([tables.read_file(file) for file in files], ignore_index=True)
+    is_kept = of_run["reason"] == ""
+    hashes = itertools.chain.from_iterable(map(tables.perceptual_hashes, files))
+    every_image = pd.concat([pd.Series([*images], dtype=object), of_run.loc[is_kept, "image_hash"]])
+    content, contents = pd.factorize(every_image, sort=True)
+    every_hash = itertools.chain(images.values(), itertools.compress(hashes, is_kept))
+    groups = find_near_duplicates(pictures_of(content, len(contents), every_hash), RADIUS).groups
+    group_of = dict(zip(contents, groups.tolist(), strict=True))
+    split_of = dict(
+        zip(of_run.loc[is_kept, "image_hash"], of_run.loc[is_kept, "split"], strict=True)
+    )
     splits_of_groups: dict[int, set[str]] = {}
-    for image_hash in split_of.keys() & near.keys():
-        splits_of_groups.setdefault(near[image_hash], set()).add(split_of[image_hash])
+    for image_hash, split in split_of.items():
+        splits_of_groups.setdefault(group_of[image_hash], set()).add(split)
     seen = {key: split_of[key] for key in images if key in split_of}
-    for key in images.keys() & near.keys() - seen.keys():
-        if near[key] in splits_of_groups:
-            seen[key] = min(splits_of_groups[near[key]], key=names.SPLITS.index)
+    for key in images.keys() - seen.keys():
+        if group_of[key] and group_of[key] in splits_of_groups:
+            seen[key] = min(splits_of_groups[group_of[key]], key=names.SPLITS.index)
     return seen
 
 
@@ -187,19 +194,17 @@ def _table(
 ) -> AnswerTable:
     """Return the answers; the families of the images are found as in a run."""
     from imgpipe.components.common.answer_table import AnswerTable, most_probable
-    from imgpipe.components.common.row_files import ImageColumns
-    from imgpipe.components.image_filter.comparison import belongings
+    from imgpipe.components.image_filter.engine import belongings
     from imgpipe.components.image_filter.judge.checks.quality import RADIUS
     from imgpipe.models.head.learned import Learned
 
-    images = [image for image, _ in rows]
-    belongings(images, [image.perceptual_hash for image in images], RADIUS)
-    for image in images:
-        image.seen_family = splits.get(image.image_hash, names.TEST) != names.TEST
-    columns = ImageColumns.of(row_files.as_table(images))
+    images = tables.frame((image for image, _ in rows), large=True)
+    belongings(images, images["perceptual_hash"], RADIUS)
+    seen_in = images["image_hash"].map(splits).fillna(names.TEST)
+    images["seen_family"] = seen_in != names.TEST
     probabilities = np.reshape([row for _, row in rows], (len(images), len(model.vocabulary)))
-    answers = most_probable(probabilities, columns.labels)
-    table = AnswerTable.answered(model.vocabulary, columns, answers)
+    answers = most_probable(probabilities, images["label_index"].to_numpy())
+    table = AnswerTable.answered(model.vocabulary, images, answers)
     learned = Learned.read(str(model.folder))
     if learned is None:
         return table

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.common.image_row import METADATA
+from imgpipe.components.common.image_row import METADATA, ImageRow
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.notes import Notes
 from imgpipe.components.example_gen.sources import Item
@@ -71,14 +73,19 @@ def measure(
             read = [image for image in part if not image.read_error]
             good = [image for image in read if image.is_measured]
             measured.undecodable += len(read) - len(good)
-            for image in good:
-                metadata = image.metadata
-                measured.rows.append({name: metadata[name] for name in FEATURES})
+            measured.rows += [_features(image) for image in good]
             if distribution is not None and runtime is not None and good:
                 encoded = [image.image_bytes for image in good]
                 vectors = runtime.answer(FEATURE_VECTORS, image_bytes=encoded)[FEATURE_VECTORS]
                 measured.scores += distribution.scores(vectors).tolist()
     return measured
+
+
+def _features(image: ImageRow) -> dict[str, object]:
+    """Return what is compared of an image, by name."""
+    ratio = float(np.float32(image.width / image.height))
+    measured = {names.ASPECT_RATIO: ratio, **image.figures}
+    return {name: measured.get(name, getattr(image, name, None)) for name in FEATURES}
 
 
 def spread(items: Sequence[Item], most: int) -> Sequence[Item]:

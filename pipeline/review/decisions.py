@@ -13,11 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.settings.override import VERDICTS, Override, OverrideVerdict, by_hash, of_image
-from imgpipe.pipeline.review.images import ReviewDecision, ReviewedImages, obstacles
+from imgpipe.models.settings.override import VERDICTS, Override, OverrideVerdict
+from imgpipe.pipeline.review.images import (
+    ReviewDecision,
+    ReviewedImage,
+    ReviewedImages,
+    obstacles,
+)
 
 _NOTE = "imgpipe review"
 
@@ -45,7 +49,7 @@ class Decisions:
         self.images = images
         self.file = file
         self._lock = threading.Lock()  # the server answers requests in several threads
-        self._history: list[dict[str, tuple[Override, ...]]] = []  # entries before each answer
+        self._history: list[dict[str, Override | None]] = []  # entries before each answer
         self._entries()  # raises ConfigError
 
     def made(self) -> dict[str, ReviewDecision]:
@@ -54,13 +58,10 @@ class Decisions:
         Raises:
             ConfigError: The file of overrides is invalid.
         """
-        by_digits = by_hash(self._entries())
-        hashes = self.images.by_hash
-        of_images = ((digest, of_image(digest, by_digits)) for digest in hashes)
         return {
-            digest: {"verdict": entries[0].verdict, "label": entries[0].label}
-            for digest, entries in of_images
-            if entries
+            entry.image_hash: {"verdict": entry.verdict, "label": entry.label}
+            for entry in self._entries()
+            if entry.image_hash in self.images.by_hash
         }
 
     def counts(self) -> dict[str, int]:
@@ -83,7 +84,7 @@ class Decisions:
             decision = {"verdict": verdict, "label": ""}
         elif label not in self.images.classes:
             raise RefusedAnswer(f"{label[:80]!r} is not a class of this run.")
-        changes: dict[str, list[Override]] = {}
+        changes: dict[str, Override | None] = {}
         why = "This review has no such image."
         for image_hash in hashes:
             row = self.images.by_hash.get(image_hash)
@@ -93,7 +94,7 @@ class Decisions:
             refusal = _refusal(row, decided)
             why = refusal or why
             if not refusal:
-                changes[image_hash] = _entries_of(row, decided)
+                changes[image_hash] = _entry_of(row, decided)
         if not changes:
             raise RefusedAnswer(why)
         with self._lock:
@@ -115,30 +116,30 @@ class Decisions:
         return overrides.load(self.file) if self.file.exists() else ()
 
 
-def _decided(row: ImageRow, decision: ReviewDecision) -> ReviewDecision:
+def _decided(row: ReviewedImage, decision: ReviewDecision) -> ReviewDecision:
     """Return a decision as the override of an image says it, whose label may be of an override."""
     verdict = decision["verdict"]
     label = decision["label"]
-    if verdict == "accept" and row.is_relabelled:
+    if verdict == "accept" and row.label != row.source_label:
         return {"verdict": "relabel", "label": row.label}
     if verdict == "relabel" and label == row.source_label and not obstacles(row)[0]:
         return {"verdict": "accept", "label": ""}
     return decision
 
 
-def _refusal(row: ImageRow, decided: ReviewDecision) -> str:
+def _refusal(row: ReviewedImage, decided: ReviewDecision) -> str:
     """Return why a decision about an image is not possible, "" if it is."""
     no_accept, no_relabel = obstacles(row)
     return {"accept": no_accept, "relabel": no_relabel}.get(decided["verdict"], "")
 
 
-def _entries_of(row: ImageRow, decided: ReviewDecision) -> list[Override]:
-    """Return the entries of a decision about an image."""
+def _entry_of(row: ReviewedImage, decided: ReviewDecision) -> Override | None:
+    """Return the entry of a decision about an image; None to take one back."""
     if not decided["verdict"]:
-        return []
+        return None
     verdict = cast(OverrideVerdict, decided["verdict"])
     path = os.fsencode(row.path).decode("utf-8", "replace")  # only for readers of the file
-    return [Override(row.image_hash, verdict, decided["label"], path, _NOTE)]
+    return Override(row.image_hash, verdict, decided["label"], path, _NOTE)
 
 
 def check(file: Path) -> None:

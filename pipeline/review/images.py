@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.image_row import ImageRow, PlacedImage
-from imgpipe.components.image_filter import image_table
+from imgpipe.components.common import images
+from imgpipe.components.common.image_row import FileFinding, PlacedImage
+from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICATE_ACROSS_SPLITS
 from imgpipe.components.image_filter.findings import title_of
 from imgpipe.components.image_filter.judge.checks import obstacle
-from imgpipe.components.image_filter.judge.single_image import REVIEWED
+from imgpipe.components.image_filter.judge.examine import REVIEWED
 from imgpipe.components.report.blocks import capitalised
 from imgpipe.components.run_record.doubtful_labels import DOUBTFUL, SURELY_WRONG, UNLIKE
 from imgpipe.components.run_record.run_folder import ANSWERS
-from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.output.run import Run
@@ -32,11 +32,6 @@ from imgpipe.pipeline.output.run import Run
 #: Kinds of images, those that most need a look first.
 KINDS = ("doubtful", "mistakes", "unlike", "copies", "rejected", "decided", "all")
 _SIMILAR = 3  # similar images beside one of a group
-#: Why an image of the test split cannot be given another label.
-TEST_LABEL = (
-    "Overrides never change a label of the test split. Correct this label in the source of the "
-    "images."
-)
 _COPY_USED = "Another copy of this file is used, so there is nothing to decide."
 _UNREADABLE = "The file could not be read, so nothing can be decided about it."
 
@@ -72,6 +67,35 @@ class ShownImage(PlacedImage):
     no_relabel: str  # why it cannot be given another label, "" when it can
 
 
+class ReviewedImage(NamedTuple):
+    """An image of a review: what the filter has decided about it, and what was found."""
+
+    path: str
+    image_hash: str
+    label: str
+    split: str
+    source_label: str
+    near_group: int
+    reason: str  # why it is rejected; "" if it is kept
+    findings: Sequence[FileFinding]
+
+    @property
+    def placed(self) -> PlacedImage:
+        """The image as all lists have it."""
+        return {
+            "path": self.path,
+            "image_hash": self.image_hash,
+            "label": self.label,
+            "split": self.split,
+        }
+
+    @property
+    def kept_copy(self) -> str:
+        """Path of the image of which this one is a copy; "" if it is none."""
+        copies = (finding["kept_copy"] for finding in self.findings)
+        return next(filter(None, copies), "")
+
+
 class _Answer(NamedTuple):
     """What is known of an image with features; see `ImageAnswers`."""
 
@@ -94,31 +118,31 @@ class ReviewedImages:
     """
 
     classes: tuple[str, ...]
-    rows: Sequence[ImageRow]
+    rows: Sequence[ReviewedImage]
     answers: Mapping[str, _Answer]
     typical: Mapping[str, list[PlacedImage]]
 
     @cached_property
-    def by_hash(self) -> dict[str, ImageRow]:
+    def by_hash(self) -> dict[str, ReviewedImage]:
         """The images by content hash; of identical files, one that is kept."""
-        ordered = sorted(self.rows, key=lambda row: row.rejection is None)
+        ordered = sorted(self.rows, key=lambda row: not row.reason)
         return {row.image_hash: row for row in ordered if row.image_hash}
 
-    def view(self, view: ImageView, decided: Collection[str] = ()) -> list[ImageRow]:
+    def view(self, view: ImageView, decided: Collection[str] = ()) -> list[ReviewedImage]:
         """Return the images of a view in its order; those of `decided` hashes have a decision."""
         order = _ORDERS[view.order or (view.kind if view.kind in _ORDERS else "doubt")]
         rows = [row for row in self._of_kind(view.kind, decided) if self._is_in(view, row)]
         return sorted(rows, key=lambda row: order(row, self.answer_to(row)))
 
-    def answer_to(self, row: ImageRow) -> _Answer:
+    def answer_to(self, row: ReviewedImage) -> _Answer:
         """Return what is known of an image that is kept; a rejected copy has no answer."""
-        return _NOTHING if row.rejection else self.answers.get(row.image_hash, _NOTHING)
+        return _NOTHING if row.reason else self.answers.get(row.image_hash, _NOTHING)
 
-    def _is_in(self, view: ImageView, row: ImageRow) -> bool:
+    def _is_in(self, view: ImageView, row: ReviewedImage) -> bool:
         label_is_right = not view.label or row.label == view.label
         return label_is_right and (not view.answer or self.answer_to(row).predicted == view.answer)
 
-    def _of_kind(self, kind: str, decided: Collection[str]) -> Sequence[ImageRow]:
+    def _of_kind(self, kind: str, decided: Collection[str]) -> Sequence[ReviewedImage]:
         if kind == "all":
             return self.rows
         if kind == "decided":
@@ -126,32 +150,33 @@ class ReviewedImages:
         return self._by_kind[kind]
 
     @cached_property
-    def _by_kind(self) -> Mapping[str, list[ImageRow]]:
-        by_kind: dict[str, list[ImageRow]] = {kind: [] for kind in KINDS}
+    def _by_kind(self) -> Mapping[str, list[ReviewedImage]]:
+        by_kind: dict[str, list[ReviewedImage]] = {kind: [] for kind in KINDS}
         for row in self.rows:
             answer = self.answer_to(row)
-            if row.rejection is not None:
+            if row.reason:
                 by_kind["rejected"].append(row)
             if answer.wrong > 0:
                 by_kind["doubtful" if answer.wrong > DOUBTFUL else "mistakes"].append(row)
             if answer.unlike_class > UNLIKE:
                 by_kind["unlike"].append(row)
-            if row.near_group in self._groups or _kept_copy(row):
+            if row.near_group in self._groups or row.kept_copy:
                 by_kind["copies"].append(row)
         return by_kind
 
     @cached_property
-    def _groups(self) -> Mapping[int, list[ImageRow]]:
+    def _groups(self) -> Mapping[int, list[ReviewedImage]]:
         """The groups of near-duplicates about which there is a finding, by their number."""
-        groups: dict[int, list[ImageRow]] = defaultdict(list)
+        groups: dict[int, list[ReviewedImage]] = defaultdict(list)
         for row in self.rows:
             if row.near_group:
                 groups[row.near_group].append(row)
-        is_told = {number: any(map(_kept_copy, group)) for number, group in groups.items()}
-        return {number: group for number, group in groups.items() if is_told[number]}
+        return {
+            number: group for number, group in groups.items() if any(row.kept_copy for row in group)
+        }
 
     @cached_property
-    def _by_path(self) -> Mapping[str, ImageRow]:
+    def _by_path(self) -> Mapping[str, ReviewedImage]:
         return {row.path: row for row in self.rows}
 
     def counts(self, decided: Collection[str]) -> dict[str, int]:
@@ -166,11 +191,11 @@ class ReviewedImages:
     @cached_property
     def cells(self) -> list[tuple[str, str, int]]:
         """Label, answer and number of images, for each pair that occurs; kept images only."""
-        kept = [row for row in self.rows if row.rejection is None]
+        kept = [row for row in self.rows if not row.reason]
         pairs = Counter((row.label, self.answer_to(row).predicted) for row in kept)
         return [(label, answer, count) for (label, answer), count in sorted(pairs.items())]
 
-    def shown(self, row: ImageRow) -> ShownImage:
+    def shown(self, row: ReviewedImage) -> ShownImage:
         """Return an image as the page shows it."""
         answer = self.answer_to(row)
         no_accept, no_relabel = obstacles(row)
@@ -190,49 +215,41 @@ class ReviewedImages:
             "no_relabel": no_relabel,
         }
 
-    def _similar(self, row: ImageRow) -> list[ImageRow]:
+    def _similar(self, row: ReviewedImage) -> list[ReviewedImage]:
         """Return the image of which this one is a copy, or others of its group."""
-        copy = self._by_path.get(_kept_copy(row))
+        copy = self._by_path.get(row.kept_copy)
         others = self._groups.get(row.near_group, [])
         return [copy] if copy else [other for other in others if other is not row][:_SIMILAR]
 
 
 _NOTHING = _Answer()
-_Order = Callable[[ImageRow, _Answer], tuple[float | str, ...]]
+_Order = Callable[[ReviewedImage, _Answer], tuple[float | str, ...]]
 _ORDERS: Mapping[str, _Order] = {
     # What is contradicted most surely comes first, then what is answered least surely.
     "doubt": lambda row, answer: (-answer.wrong, answer.sure, row.path),
     "surest": lambda row, answer: (-answer.sure, row.path),
     "file": lambda row, _: (row.path,),
     "unlike": lambda row, answer: (-answer.unlike_class, row.path),
-    "rejected": lambda row, _: (row.rejection.reason if row.rejection else "", row.path),
+    "rejected": lambda row, _: (row.reason, row.path),
     # The images of a group lie side by side, and a copy behind the one that is used.
-    "copies": lambda row, _: (row.near_group, _kept_copy(row) or row.path, row.path),
+    "copies": lambda row, _: (row.near_group, row.kept_copy or row.path, row.path),
 }
 
 
-def obstacles(row: ImageRow) -> tuple[str, str]:
+def obstacles(row: ReviewedImage) -> tuple[str, str]:
     """Return why an image cannot be used as it is, and not with another label; "" if it can."""
-    rejection = row.rejection
     if not row.image_hash:
         return _UNREADABLE, _UNREADABLE
-    if rejection is not None and rejection.reason in (DUPLICATE, DUPLICATE_ACROSS_SPLITS):
+    if row.reason in (DUPLICATE, DUPLICATE_ACROSS_SPLITS):
         return _COPY_USED, _COPY_USED
-    test_label = TEST_LABEL if row.split == names.TEST else ""
-    if rejection is None or rejection.reason == REVIEWED:  # a new decision replaces the old one
-        return "", test_label
-    reason = rejection.reason
-    remedy = rejection.remedy
-    no_relabel = test_label or obstacle(reason, remedy, relabel=True)
-    return obstacle(reason, remedy, relabel=False), no_relabel
+    if row.reason in ("", REVIEWED):  # a new decision replaces the old one
+        return "", ""
+    remedy = row.findings[0]["override"]
+    no_accept, no_relabel = (obstacle(row.reason, remedy, is_new) for is_new in (False, True))
+    return no_accept, no_relabel
 
 
-def _kept_copy(row: ImageRow) -> str:
-    """Return the path of the image of which this one is a copy; "" if it is none."""
-    return next((finding.kept_copy for finding in row.findings if finding.kept_copy), "")
-
-
-def _why(row: ImageRow, answer: _Answer) -> list[str]:
+def _why(row: ReviewedImage, answer: _Answer) -> list[str]:
     """Return what was found in an image, a sentence each."""
     sentences = []
     if answer.unlike_all > UNLIKE:
@@ -240,8 +257,8 @@ def _why(row: ImageRow, answer: _Answer) -> list[str]:
     elif answer.unlike_class > UNLIKE:
         sentences.append("It is unlike the other images of its class.")
     for finding in row.findings:
-        detail = f": {finding.detail.removesuffix('.')}" if finding.detail else ""
-        sentences.append(f"{capitalised(title_of(finding.reason))}{detail}.")
+        detail = f": {finding['detail'].removesuffix('.')}" if finding["detail"] else ""
+        sentences.append(f"{capitalised(title_of(finding['reason']))}{detail}.")
     return sentences
 
 
@@ -266,9 +283,20 @@ def read(run: Run) -> ReviewedImages:
             f"{run.folder}: the table of its images no longer exists, because a later run removed "
             "the files of this one. Review the newest run, or run the pipeline again."
         )
-    rows = image_table.read(str(run.quarantine)).rows
+    rows = _rows(str(run.quarantine))
     typical = {gallery["name"]: gallery["typical"] for gallery in run.result["galleries"]}
     return ReviewedImages(classes, rows, answers, typical)
+
+
+def _rows(uri: str) -> list[ReviewedImage]:
+    """Read the images of a quarantine."""
+    findings: dict[str, list[FileFinding]] = defaultdict(list)
+    for finding in quarantine.read_findings(uri):
+        findings[finding["path"]].append(finding)
+    fields = ReviewedImage._fields[:-1]
+    table = images.read(uri)
+    rows = zip(*(table[name] for name in fields), strict=True)
+    return [ReviewedImage._make((*row, findings.get(row[0], ()))) for row in rows]
 
 
 def _answers(columns: Mapping[str, Any], classes: Sequence[str]) -> dict[str, _Answer]:

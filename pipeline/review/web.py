@@ -21,12 +21,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.example_gen.sources import Images, Item
 from imgpipe.components.report.pictures import thumbnails
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.review.decisions import Decisions, RefusedAnswer
-from imgpipe.pipeline.review.images import UNDECIDED, ImageView, ReviewDecision
+from imgpipe.pipeline.review.images import UNDECIDED, ImageView, ReviewDecision, ReviewedImage
 from imgpipe.serving.server.rest.port import HttpPort, host_to_open
 from imgpipe.serving.server.rest.requests import is_of_another_site
 from imgpipe.serving.server.web import pages
@@ -48,7 +47,7 @@ class ShownImages:
         shown: The images that may be read, by hash.
     """
 
-    def __init__(self, listed: Callable[[], Images], shown: Mapping[str, ImageRow]) -> None:
+    def __init__(self, listed: Callable[[], Images], shown: Mapping[str, ReviewedImage]) -> None:
         self._listed = listed
         self._shown = shown
         self._listing = threading.Lock()

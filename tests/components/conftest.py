@@ -7,9 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from imgpipe.components.common import row_files
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.models import names
+from tests import image_tables
 from tests.components import filtered
 from tests.models.banks import bank_row, write_examples, write_facts
 
@@ -42,15 +41,16 @@ def bank(tmp_path):
     def make(features, labels):
         uri = str(tmp_path / "bank")
         images = [
-            ImageRow(
+            image_tables.row(
                 f"{label}/{i}.jpg",
+                label=f"class {label}",
                 label_index=int(label),
                 split=names.SPLITS[i % len(names.SPLITS)],
                 image_hash=hashlib.sha256(str(i).encode()).hexdigest(),
             )
             for i, label in enumerate(labels)
         ]
-        row_files.write(row_files.shard_path(uri, 0, 1), images)
+        image_tables.write(uri, images)
         rows = []
         for image, row in zip(images, features, strict=True):
             digest, label = image.image_hash, image.label_index

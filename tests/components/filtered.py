@@ -1,13 +1,12 @@
 """Folders of photographs, and what is ingested and filtered of them on Beam."""
 
-import json
-
 from PIL import Image
 
 from imgpipe.components.common.storage.records import read_examples, shard_files, text
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.sources import read_source
 from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter.findings import with_severity
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.models import names
@@ -85,8 +84,8 @@ class Run:
         self.summary = filter_examples(beam_pipeline(*flags), uris, given)
         files = self.summary["kept"] + self.summary["rejected"]
         assert ingested["images"] == len(scan.items) == files
-        lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
-        self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
+        findings = quarantine.read_findings(f"{root}/q")
+        self.rejects = {each["path"]: each for each in with_severity(findings, "reject")}
 
     def kept(self):
         found = []

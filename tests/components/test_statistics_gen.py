@@ -1,12 +1,14 @@
 """Statistics computed without Beam equal those of TFX's executor."""
 
+import numpy as np
 import pytest
 
-from imgpipe.components.common import row_files
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
-from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.common.image_row import METADATA
+from imgpipe.components.common.images import COLUMNS
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
+from tests import image_tables
 from tests.models.banks import write_examples
 
 # TFX, TFDV and Beam warn about their own dependencies; none of these warnings can be fixed here.
@@ -18,7 +20,7 @@ _FORMATS = ("jpeg", "png", "gif")
 def _rows(count):
     """Return rows with numbers, a text of three different values, and one of two labels."""
     return [
-        ImageRow(
+        image_tables.row(
             f"{number}.jpg",
             f"class {number % 2}",
             number % 2,
@@ -26,7 +28,8 @@ def _rows(count):
             format=_FORMATS[number % 7 % 3],
             width=100 + number * 37 % 91,
             height=80,
-            figures=dict.fromkeys(MEASUREMENTS, number * 61 % 97 / 97),
+            aspect_ratio=float(np.float32((100 + number * 37 % 91) / 80)),
+            **dict.fromkeys(MEASUREMENTS, float(np.float32(number * 61 % 97 / 97))),
         )
         for number in range(count)
     ]
@@ -59,9 +62,13 @@ def test_the_statistics_are_those_of_the_beam_pipeline(tmp_path):
     from imgpipe.components.statistics_gen import describe
 
     rows = _rows(300)
-    images = {names.TRAIN: row_files.as_table(rows)}  # and two splits without rows
-    nothing = row_files.as_table([])
-    metadata = [(row.split, row.metadata | {names.SPLIT: row.split}) for row in rows]
+    images = {names.TRAIN: image_tables.table(rows)}  # and two splits without rows
+    nothing = image_tables.table([])
+    defaults = {name: kind() for name, kind in COLUMNS.items()}
+    metadata = [
+        (row.split, {name: (defaults | vars(row))[name] for name in (*METADATA, names.SPLIT)})
+        for row in rows
+    ]
     stock = _stock(write_examples(tmp_path / "metadata", metadata), tmp_path / "stock")
     for split, expected in stock.items():
         found = describe(images.get(split, nothing))

@@ -3,12 +3,10 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
-from imgpipe.components.common import row_files
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_evaluator.decision import Decision
-from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.quarantine import MANIFEST
+from imgpipe.components.image_filter.summary import DataSummary
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.model_pusher.versions import Push
 from imgpipe.components.run_record import run_folder
@@ -17,6 +15,7 @@ from imgpipe.components.run_record.run_folder import Timings
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import given_settings
+from tests import image_tables
 from tests.declared import made
 from tests.run_results import decided_by
 
@@ -112,10 +111,9 @@ def artifact(
     return {component: {output: str(folder.relative_to(out))}}
 
 
-def leave_quarantine(folder: Path, rows: Sequence[ImageRow]) -> dict[str, dict[str, str]]:
+def leave_quarantine(folder: Path, rows: Sequence[SimpleNamespace]) -> dict[str, dict[str, str]]:
     """Write the table of a run's images, and no manifest; return what the run records of it."""
-    row_files.write(row_files.shard_path(str(folder), 0, 1), rows)
-    (folder / MANIFEST).touch()
+    image_tables.write(folder, rows)
     return {"ImageFilter": {"quarantine": str(folder)}}
 
 

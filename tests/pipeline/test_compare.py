@@ -2,12 +2,12 @@
 
 import pytest
 
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
+from tests import image_tables
 from tests.command import answered, ran
 from tests.pipeline.past_runs import CLASSES, FIRST, LAST, SECOND, leave, leave_quarantine
 
@@ -20,7 +20,7 @@ def predicted(folder, rows):
             probabilities = [0.6 if name == answer else 0.4 for name in CLASSES]
             out.write("all", records.make(values | {names.PROBABILITIES: probabilities}))
     images = [
-        ImageRow(f"{label}/{key}.jpg", label, CLASSES.index(label), names.VALIDATION, key)
+        image_tables.row(f"{label}/{key}.jpg", label, CLASSES.index(label), names.VALIDATION, key)
         for key, label, _ in rows
     ]
     table = leave_quarantine(folder.with_name(f"images of {folder.name}"), images)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgpipe.components.image_filter.findings import with_severity
 from imgpipe.pipeline import demo
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.data_check import judge
@@ -61,9 +62,9 @@ def test_without_faults_every_file_is_a_good_image(tmp_path: Path) -> None:
 def test_every_planted_fault_is_found_by_a_check_under_its_reason(drawn: Path) -> None:
     config = configs.build({"data": {"source": str(drawn)}})
     judged = judge(config, listed(config, ""), "")
-    findings = (*judged.images.rejected, *judged.images.repaired, *judged.images.warned)
+    findings = judged.judgement.findings
     found = {(one["reason"], one["path"]) for one in findings}
     for fault in demo.FAULTS:
         if fault.reason != "mislabelled":  # only a model can doubt a label
             assert (fault.reason, fault.path) in found
-    assert len(judged.images.rejected) == 11
+    assert len(with_severity(findings, "reject")) == 11

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import imgpipe
+from imgpipe.components.common import images as tables
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import read_source
 from imgpipe.models import names
@@ -186,10 +187,10 @@ def _as_training_data(out: Path, source: Path, split: str = names.TRAIN) -> None
     """Write a past run that had the images of a source in one of its splits."""
     images = read_source(str(source))
     quarantine = out / "artifacts" / "ImageFilter" / "quarantine" / "4"
-    rows = [*inspect(images.reader, images.items, 1 << 24, vocabulary=CLASSES)]
-    for row in rows:
-        row.split = split
-    artifacts = past_runs.leave_quarantine(quarantine, rows)
+    artifacts = past_runs.leave_quarantine(quarantine, [])
+    rows = inspect(images.reader, images.items, 1 << 24, vocabulary=CLASSES)
+    table = tables.frame(rows, large=True)
+    tables.write(tables.shard_path(str(quarantine), 0, 1), table.assign(split=split))
     past_runs.leave(out, "20260101-000000", version=1, artifacts=artifacts)
 
 

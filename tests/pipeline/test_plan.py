@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -196,7 +197,8 @@ def test_the_accepted_schema_is_part_of_the_plan(config: Settings):
     assert Given.read(before["SchemaGen"]).facts.accepted_schema == facts.accepted_schema == text
     assert facts.accept_changes == 0
     facts = facts.model_copy(update={"accept_changes": 1})
-    accepted.write(config.places.schema, {"a": 1, "b": 1}, Given(config, facts))
+    columns = {"image_hash": ["x", "y"], "label": ["a", "b"], "split": "train", "verdict": ""}
+    accepted.write(config.places.schema, pd.DataFrame(columns), Given(config, facts))
     after = _planned(config)
     assert Given.read(after["DataGate"]).facts == facts
     assert Given.read(after["ImageEvaluator"]).facts.accept_changes == 1

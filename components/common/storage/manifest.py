@@ -24,7 +24,7 @@ from imgpipe.models.files.described_files import MANIFEST, MODEL_DIGEST, SAVED_M
 #: Layout of an output folder: the number of what a run leaves in its own folder, in artifacts and
 #: caches, beside the accepted data and beside a version. It rises where a file can no longer be
 #: read.
-LAYOUT: Final = 11
+LAYOUT: Final = 12
 KNOWN_IMAGES = "images.txt"
 #: Folder in the provenance of a version with the predictions of the run that published it: its
 #: answers for the held-out images of that run.

@@ -13,14 +13,12 @@ images reach is in docs/benchmarks.md, "Constants of the code".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.components.common.image_file.pixels import (
-    ALL_BYTES,
     BYTES,
     GREY_BYTES,
     GREY_SIDE,
@@ -43,7 +41,7 @@ from imgpipe.components.image_filter.copies.hamming import (
     neighbours,
     pairs_of,
 )
-from imgpipe.models.arrays import Flags, Floats, Indices
+from imgpipe.models.arrays import Flags, Floats, Indices, PixelValues
 
 _OF_WHOLE_IMAGES = Effort(orders=32, window=16)
 #: A cropped copy is similar to several crops.
@@ -69,7 +67,7 @@ class Hashes:
         table: As `perceptual_hashes` returns them, uint8 [n, `ALL_BYTES`].
     """
 
-    table: npt.NDArray[np.uint8]
+    table: PixelValues
 
     def kind(self, number: int) -> Words:
         """Return the hashes of one kind: uint64 [n, 4]."""
@@ -114,76 +112,52 @@ class Hashes:
         return unit_rows(steps_between(cells))
 
     @property
-    def greys(self) -> npt.NDArray[np.uint8]:
+    def greys(self) -> PixelValues:
         """The grey images, uint8 [n, `GREY_BYTES`]."""
         return self.table[:, GREYS : GREYS + GREY_BYTES]
 
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """The near-duplicates among some images.
+    """The near-duplicates among m contents, by their numbers.
 
     Attributes:
-        groups: Number of the group by the name of each image that has near-duplicates.
-        altered: How an image was altered, such as "upside down", by the name of the other image
+        pictures: What the inspection keeps of each, uint8 [m, `ALL_BYTES`].
+        groups: Number of the group of each, from 1 on; 0 where there is none, [m].
+        altered: How an image was altered, such as "upside down", by the number of the other image
             and that of the image.
-        hashes: Perceptual hashes by the name of each image that has near-duplicates.
     """
 
-    groups: Mapping[str, int]
-    altered: Mapping[str, Mapping[str, str]]
-    hashes: Mapping[str, bytes]
+    pictures: PixelValues
+    groups: Indices
+    altered: Mapping[int, Mapping[int, str]]
 
 
-def hash_table(
-    images: Collection[str], hashes: Iterable[bytes]
-) -> tuple[list[str], npt.NDArray[np.uint8]]:
-    """Return the names of images in order, and a table of their perceptual hashes.
+def find_near_duplicates(pictures: PixelValues, radius: int) -> NearDuplicates:
+    """Find the near-duplicates among contents.
 
     Args:
-        images: Names of the images; what has the same name is one image.
-        hashes: Perceptual hashes of each, in the same order; no bytes, or zeros, for an image that
-            cannot be compared. One is read at a time, so that memory holds all of them once.
-    """
-    names = sorted({*images})
-    places = {name: place for place, name in enumerate(names)}
-    rows = np.zeros((len(names), ALL_BYTES), np.uint8)
-    for name, value in zip(images, hashes, strict=False):
-        if value:
-            rows[places[name]] = np.frombuffer(value, np.uint8)
-    return names, rows
-
-
-def find_near_duplicates(
-    names: list[str], rows: npt.NDArray[np.uint8], radius: int
-) -> NearDuplicates:
-    """Find the near-duplicates among images.
-
-    Args:
-        names: Names of the images in order, as `hash_table` returns them.
-        rows: Their perceptual hashes, uint8 [n, `ALL_BYTES`].
+        pictures: What the inspection keeps of each, uint8 [m, `ALL_BYTES`]; zeros for what cannot
+            be compared.
         radius: See `search`; 0 finds none.
     """
+    groups = np.zeros(len(pictures), np.int64)
+    altered: dict[int, dict[int, str]] = defaultdict(dict)
     if not radius:
-        return NearDuplicates({}, {}, {})
-    (comparable,) = np.nonzero(rows.any(axis=1))
-    if len(comparable) < len(names):
-        rows = rows[comparable]
-        names = [names[place] for place in comparable.tolist()]
-    table = Hashes(rows)
+        return NearDuplicates(pictures, groups, altered)
+    (comparable,) = np.nonzero(pictures.any(axis=1))
+    compared = pictures if len(comparable) == len(pictures) else pictures[comparable]
+    table = Hashes(compared)
     firsts = search(table, radius)
-    links = _links(ImageMiddles(table.greys, rows[:, -1]), firsts)
+    links = _links(ImageMiddles(table.greys, compared[:, -1]), firsts)
     firsts = _joined(firsts, links)
-    sizes = np.bincount(firsts, minlength=len(firsts))
-    (grouped,) = np.nonzero(sizes[firsts] > 1)
-    altered: dict[str, dict[str, str]] = defaultdict(dict)
     links = links[np.argsort(-links["bits"], kind="stable")]  # the nearest view comes last
-    for first, second, view, _ in links.tolist():
-        altered[names[first]][names[second]] = VIEWS[view].name
-        altered[names[second]][names[first]] = VIEWS[view].name
-    groups = {names[index]: int(firsts[index]) for index in grouped.tolist()}
-    hashes_of = {names[index]: table.table[index].tobytes() for index in grouped.tolist()}
-    return NearDuplicates(groups, altered, hashes_of)
+    ends = comparable[np.stack([links["first"], links["second"]])].T.tolist()
+    for (first, second), view in zip(ends, links["kind"].tolist(), strict=True):
+        altered[first][second] = altered[second][first] = VIEWS[view].name
+    sizes = np.bincount(firsts, minlength=len(firsts))
+    groups[comparable] = np.where(sizes[firsts] > 1, 1 + firsts, 0)
+    return NearDuplicates(pictures, groups, altered)
 
 
 def _links(middles: ImageMiddles, firsts: Indices) -> Pairs:

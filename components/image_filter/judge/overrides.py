@@ -1,14 +1,14 @@
 """Overrides: decisions of people about single images, in a file to review and commit.
 
     [[override]]
-    image_hash = "9f86d081884c7d65…"        # SHA-256 of the file, or at least 12 digits of it
+    image_hash = "9f86d081884c7d65…"        # SHA-256 of the file, 64 digits
     verdict = "accept"                       # or "reject", or "relabel"
     label = "dog"                            # for relabel
     path = "cat/owl.jpg"                     # for the reader; only the hash counts
     note = "small, but the only one"
 
 A file that is moved or renamed keeps its override. The override of a changed file no longer applies
-and is reported as unknown.
+and is counted as unknown. Of several entries of one image the last one holds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.files.regular_files import read_bytes
-from imgpipe.models.settings.override import LEAST_DIGITS, Override, by_hash, of_image
+from imgpipe.models.settings.override import Override
 
 _LOCK_SECONDS = 10.0  # how long to wait for another process that writes the same file
 _LARGEST = 64 << 20  # bytes of a file, enough for about 300,000 entries
@@ -77,22 +77,7 @@ def load(path: Path) -> tuple[Override, ...]:
                 f"judge.overrides: {path}, entry {number}: {key}{wrong['msg']}. "
                 f"Received: {wrong['input']!r}."
             ) from None
-    _contradictions(overrides, path)
-    return tuple(overrides)
-
-
-def _contradictions(overrides: Iterable[Override], path: Path) -> None:
-    """Raise ConfigError when two overrides of one image contradict each other."""
-    seen: dict[str, Override] = {}
-    for override in overrides:
-        earlier = seen.setdefault(override.image_hash[:LEAST_DIGITS], override)
-        if earlier.decision[1:] != override.decision[1:]:
-            both = (earlier.decision[1:], override.decision[1:])
-            received = " and ".join(" ".join(decision).strip() for decision in both)
-            raise ConfigError(
-                f"judge.overrides: {path} says both {received} of "
-                f"{override.image_hash[:LEAST_DIGITS]}…; keep one"
-            )
+    return tuple({override.image_hash: override for override in overrides}.values())
 
 
 def decisions(file: Path | None, vocabulary: Sequence[str]) -> tuple[Override, ...]:
@@ -132,19 +117,19 @@ def to_toml(overrides: Iterable[Override]) -> str:
 
 
 def replace_entries(
-    path: Path, changes: Mapping[str, Sequence[Override]]
-) -> dict[str, tuple[Override, ...]]:
-    """Replace all entries of some images in a file, which is created if it does not exist.
+    path: Path, changes: Mapping[str, Override | None]
+) -> dict[str, Override | None]:
+    """Replace the entries of some images in a file, which is created if it does not exist.
 
     First entries of images are appended, so that comments and the order of the file are kept.
     Otherwise the file is written again without its comments.
 
     Args:
         path: Path of the TOML file.
-        changes: The new entries of each image by its whole hash; empty to remove a decision.
+        changes: The new entry of each image by its hash; None to remove a decision.
 
     Returns:
-        The entries of the images that were in the file.
+        The entries of the images that were in the file; None where there was none.
 
     Raises:
         ConfigError: The file is invalid.
@@ -154,14 +139,15 @@ def replace_entries(
     try:
         with filelock.FileLock(file.with_name(f".{file.name}.lock"), timeout=_LOCK_SECONDS):
             entries_before = load(path) if path.exists() else ()
-            by_digits = by_hash(entries_before)
-            old = {image_hash: of_image(image_hash, by_digits) for image_hash in changes}
-            replaced = {entry for entries in old.values() for entry in entries}
+            by_hash = {entry.image_hash: entry for entry in entries_before}
+            old = {image_hash: by_hash.get(image_hash) for image_hash in changes}
             before = path.read_text(encoding="utf-8") if entries_before else ""
-            if replaced or f"[[{_TABLE}]]" not in before:  # inline tables cannot be appended to
-                left = (entry for entry in entries_before if entry not in replaced)
+            if (
+                any(old.values()) or f"[[{_TABLE}]]" not in before
+            ):  # inline tables cannot be appended to
+                left = (entry for entry in entries_before if entry.image_hash not in changes)
                 before = _HEADER + to_toml(left)
-            new = [entry for entries in changes.values() for entry in entries]
+            new = filter(None, changes.values())
             atomic_write(path, before.rstrip("\n") + "\n" + to_toml(new))
     except filelock.Timeout:
         raise ResourceError(

@@ -14,12 +14,12 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file.file_names import without_ending
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import split_of
 from imgpipe.components.image_filter.placement.candidates import (
     ALIKE,
@@ -31,6 +31,9 @@ from imgpipe.components.image_filter.placement.candidates import (
 from imgpipe.components.image_filter.placement.likeness import Pictures
 from imgpipe.models.arrays import Indices, PixelValues
 from imgpipe.models.finding import Finding, make_finding
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Probability that images without families get some, and that they are said to have nearly some.
 _CHANCE = 1e-3
@@ -48,20 +51,17 @@ class FoundFamilies:
     Attributes:
         by_content: Name of its family by the content of each image that has one.
         findings: What to know about them.
-        alike_apart: Number of kept images that were alike only by way of rejected ones.
     """
 
     by_content: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    alike_apart: int = 0
 
 
-def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues) -> FoundFamilies:
+def find(images: pd.DataFrame, table: PixelValues) -> FoundFamilies:
     """Find the families of a set of images.
 
     Args:
-        images: All images, in any order.
-        contents: Hashes of their contents in order, [m].
+        images: All images, in any order; `content` numbers their contents.
         table: What the inspection keeps of each content, uint8 [m, `ALL_BYTES`].
 
     Returns:
@@ -69,12 +69,14 @@ def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues
         same content are one image, of the family of the first path.
     """
     families = FoundFamilies()
-    if not images:
+    if not len(images):
         return families
-    rows, names = _named(images)
-    labels = np.unique([row.label for row in rows], return_inverse=True)[1]
-    places = np.searchsorted(contents, [row.image_hash for row in rows])
+    named = _named(images)
+    names = named["name"].tolist()
+    labels = np.unique(named["label"], return_inverse=True)[1]
+    places = named["content"].to_numpy()
     pictures = Pictures(table, places, labels)
+    label_of = named["label"].tolist()
     family_of: dict[int, str] = {}
     for own in forms(names):
         own_names = [names[place] for place in own]
@@ -98,42 +100,41 @@ def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues
         is_shared = best.holds(across, _CHANCE)
         is_alike = compared.alike(own, best.groups, best.in_number, best.across)
         for number, place in enumerate(own.tolist()):
-            label = "" if is_shared else f"{rows[place].label}/"
+            label = "" if is_shared else f"{label_of[place]}/"
             if best.spans[number] != (0, 0) and is_alike[number]:
                 family_of.setdefault(place, f"{label}{best.titles[best.groups[number]]}")
     files = Counter(family_of.values())
     several = {place: family for place, family in sorted(family_of.items()) if files[family] > 1}
-    for burst in _bursts(rows, pictures):
-        named = (several[place] for place in burst if place in several)
-        name = next(named, f"burst of {rows[burst[0]].path}")
+    for burst in _bursts(named, pictures):
+        of_names = (several[place] for place in burst if place in several)
+        name = next(of_names, f"burst of {named['path'].iloc[burst[0]]}")
         for place in burst:
             several.setdefault(place, name)
-    families.by_content = {rows[place].image_hash: several[place] for place in sorted(several)}
+    hashes = named["image_hash"].tolist()
+    families.by_content = {hashes[place]: several[place] for place in sorted(several)}
     # Names of one form may ask what all names ask, too.
     by_sentence = {finding["sentence"]: finding for finding in families.findings}
     families.findings = [*by_sentence.values()]
     return families
 
 
-def _named(images: Sequence[ImageRow]) -> tuple[list[ImageRow], list[str]]:
-    """Return a row for each content, in an order that no folder of a class decides, and its name.
+def _named(images: pd.DataFrame) -> pd.DataFrame:
+    """Return an image of each content, in an order that no folder of a class decides, with names.
 
     The name is the whole path without its ending, the folder of its class, those of splits, and
     those around all images: what belongs together may stand above the class and below it.
     """
-    paths = [_below_splits(row) for row in images]
+    source_labels = images["source_label"].where(images["source_label"] != "", images["label"])
+    paths = [*map(_below_splits, images["path"], source_labels)]
     around = len(common([path[:-1] for path in paths]))
-    names = ["/".join(path[around:]) for path in paths]
-    ordered = sorted(zip(names, images, strict=True), key=lambda pair: (pair[0], pair[1].path))
-    named = {row.image_hash: (name, row) for name, row in reversed(ordered)}
-    ordered = sorted(named.values(), key=lambda pair: (pair[1].label, pair[0], pair[1].path))
-    return [row for _, row in ordered], [name for name, _ in ordered]
+    named = images.assign(name=["/".join(path[around:]) for path in paths])
+    first = named.sort_values(["name", "path"]).drop_duplicates("image_hash")
+    return first.sort_values(["label", "name", "path"])
 
 
-def _below_splits(row: ImageRow) -> list[str]:
+def _below_splits(path: str, label: str) -> list[str]:
     """Return the folders and the name of a file, without those of its class and of splits."""
-    *folders, name = without_ending(row.path).split("/")
-    label = row.source_label or row.label
+    *folders, name = without_ending(path).split("/")
     if label in folders:
         del folders[len(folders) - 1 - folders[::-1].index(label)]
     return [*(folder for folder in folders if split_of(folder) is None), name]
@@ -201,18 +202,15 @@ def _crossed(
     return crossed
 
 
-def _bursts(rows: Sequence[ImageRow], pictures: Pictures) -> list[list[int]]:
+def _bursts(images: pd.DataFrame, pictures: Pictures) -> list[list[int]]:
     """Return the images that one camera took within seconds, if they are alike."""
-    shots = sorted(
-        (place for place, row in enumerate(rows) if row.captured),
-        key=lambda place: (rows[place].camera, rows[place].captured),
-    )
-    groups = np.arange(len(rows))
+    cameras, times = images["camera"].tolist(), images["captured"].tolist()
+    shots = sorted(np.flatnonzero(times).tolist(), key=lambda shot: (cameras[shot], times[shot]))
+    groups = np.arange(len(images))
     for before, after in itertools.pairwise(shots):
-        seconds = rows[after].captured - rows[before].captured
-        if rows[before].camera == rows[after].camera and seconds <= _BURST_SECONDS:
+        if cameras[before] == cameras[after] and times[after] - times[before] <= _BURST_SECONDS:
             groups[after] = groups[before]
-    every = np.arange(len(rows))
+    every = np.arange(len(images))
     bursts: dict[int, list[int]] = defaultdict(list)
     for across in (False, True):
         if not bursts and pictures.likeness(every, groups, across=across).reaches(

@@ -9,101 +9,60 @@ depends on the set of images alone, not on their order. One worker places all im
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.image_filter.judge.single_image import move
 from imgpipe.models import names
-from imgpipe.models.arrays import Array, Indices
-from imgpipe.models.settings.override import Override
+from imgpipe.models.arrays import Array, Flags, Indices
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ALL = range(len(names.SPLITS))
 _TRAIN = names.SPLITS.index(names.TRAIN)
 _TEST = names.SPLITS.index(names.TEST)
 #: Share of the images of a class that no placement takes away from train.
 _TRAIN_SHARE = 0.5
-_ROW = np.dtype(
-    [
-        ("content", "S32"),  # SHA-256 of the file
-        ("group", "S32"),  # the key by which the rule draws
-        ("near", "S32"),  # the group of near-duplicates
-        ("draw", "f8"),  # the draw that decided the split
-        ("order", "f8"),  # a second draw, by which the members of a group are ordered
-        ("label", "i4"),
-        ("split", "i1"),
-        ("relabelled", "?"),  # whether an override gave the label, which does not hold in test
-    ]
-)
 
 
-def place(
-    rows: Iterable[ImageRow],
-    rule: SplitRule,
-    override_of: Callable[[str], Override | None],
-) -> None:
+def place(images: pd.DataFrame, rule: SplitRule) -> None:
     """Move images to other splits, where the rule, which has drawn the splits, decides about them.
 
-    The images passed the checks, and have their families and groups. `override_of` returns what a
-    person decided about the image with a hash.
+    Args:
+        images: The table of the images that passed the checks, with their families and groups, as
+            `engine.belongings` completes it.
+        rule: The rule.
     """
-    drawn = [row for row in rows if row.split in rule.drawn and row.image_hash]
-    table = np.fromiter((_values(row, rule) for row in drawn), _ROW, len(drawn))
+    is_drawn = images["split"].isin(rule.drawn)
     # Byte-identical files count once, and their order must not matter.
-    relabelled = table["content"][table["relabelled"]]
-    table = table[np.unique(table[["content", "group", "label"]], return_index=True)[1]]
-    # Copies with several labels are rejected, so they count for no minimum. Where an override has
-    # given one of them its label, it gives all of them this label, once they are in one split.
-    labels = np.unique(table[["content", "label"]])["content"]
-    contents, counts = np.unique(labels, return_counts=True)
-    conflicts = np.setdiff1d(contents[counts > 1], relabelled)
-    table = table[~np.isin(table["content"], conflicts)]
+    table = images[is_drawn].drop_duplicates(["content", "group", "label_index"])
+    table = table.sort_values(["content", "group", "label_index"])
+    # Copies with several labels are rejected, so they count for no minimum.
+    labels = table.groupby("content")["label_index"].transform("nunique")
+    table = table[labels == 1]
     if not len(table):
         return
-    fixed = np.isin(table["content"], relabelled)
-    units = connected(table["content"], table["group"], table["near"])
-    placement = _Placement(table, units, fixed)
+    placement = _Placement(table, rule)
     placement.keep_together()
     placement.fill(rule.minimum)
-    places = dict(zip(_contents(table), range(len(table)), strict=True))
-    for row in drawn:
-        place = places.get(row.image_hash)
-        if place is None:
-            continue
-        split = names.SPLITS[placement.splits[place]]
-        if split != row.split:
-            move(row, split, override_of(row.image_hash))
+    splits = np.array(names.SPLITS, np.object_)[placement.splits]
+    split_of = dict(zip(table["content"], splits, strict=True))
+    moved = images.loc[is_drawn, "content"].map(split_of)
+    images["split"] = moved.reindex(images.index).fillna(images["split"])
 
 
-def _values(row: ImageRow, rule: SplitRule) -> tuple[Any, ...]:
-    """Return the values of `_ROW` of an image; a family is in the split that the rule draws."""
-    content = bytes.fromhex(row.image_hash)
-    split = row.split
-    if row.is_family:
-        split = rule.assign(row.image_hash, names.TRAIN if rule.given else None, row.group)
-    key = rule.key(row.image_hash, row.group)
-    group = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-    return (
-        content,
-        group if row.group else content,
-        str(row.near_group).encode() if row.near_group else content,
-        rule.draw(key),
-        rule.draw(f"order:{key}"),
-        row.label_index,
-        names.SPLITS.index(split),
-        row.is_relabelled,
-    )
+def units(images: pd.DataFrame) -> Indices:
+    """Return the number of the unit of each image, [n]: what is of one group, or alike."""
+    import pandas as pd
 
-
-def _contents(table: Array) -> Iterator[str]:
-    """Yield the content hash of each row in hexadecimal digits."""
-    # NumPy drops the zeros at the end of a value of the type S.
-    return (content.ljust(32, b"\0").hex() for content in table["content"].tolist())
+    content = images["content"].to_numpy()
+    alone = -1 - content  # like no other group
+    groups = np.where(images["group"] == "", alone, pd.factorize(images["group"])[0])
+    near = np.where(images["near_group"] == 0, alone, images["near_group"])
+    return connected(content, groups, near)
 
 
 def connected(*columns: Array) -> Indices:
@@ -119,30 +78,32 @@ def connected(*columns: Array) -> Indices:
         ends.append(first[inverse])
     start = np.tile(np.arange(count), len(columns))
     links = (np.ones(len(start), bool), (start, np.concatenate(ends)))
-    units = connected_components(coo_array(links, (count, count)), directed=False)[1]
-    return np.asarray(units, np.int64)
+    numbers = connected_components(coo_array(links, (count, count)), directed=False)[1]
+    return np.asarray(numbers, np.int64)
 
 
 class _Placement:
     """The splits of all images, as indices in `names.SPLITS`, while they are decided."""
 
-    def __init__(self, table: Array, units: Indices, fixed: npt.NDArray[np.bool_]) -> None:
-        self._units = units
-        self._labels = np.unique(table["label"], return_inverse=True)[1]
-        self._fixed = fixed  # images that are not moved to test, where overrides do not hold
+    def __init__(self, table: pd.DataFrame, rule: SplitRule) -> None:
+        self._units = units(table)
+        self._labels = np.unique(table["label_index"], return_inverse=True)[1]
         by_class = np.argsort(self._labels, kind="stable")
         self._of_class = np.split(by_class, np.cumsum(np.bincount(self._labels))[:-1])
         self._class_sizes = self._count(slice(None))
-        order = np.lexsort((table["content"], table["order"], units))
-        ends = np.cumsum(np.bincount(units))
+        keys = [*map(rule.key, table["image_hash"], table["group"])]
+        # A second draw orders the members of a group.
+        of_members = np.array([rule.draw(f"order:{key}") for key in keys])
+        order = np.lexsort((table["content"], of_members, self._units))
+        ends = np.cumsum(np.bincount(self._units))
         first = order[np.r_[0, ends[:-1]]]  # by unit
         self._by_unit = order
         self._ends = ends
-        self._draws = table["draw"][first]
-        self._drawn = table["split"][first]
-        self.splits = table["split"].astype(np.int64)
+        self.splits = np.array([names.SPLITS.index(split) for split in _drawn(table, rule)])
+        self._draws = np.array([rule.draw(keys[image]) for image in first])
+        self._drawn = self.splits[first]
 
-    def _count(self, images: Indices | npt.NDArray[np.bool_] | slice) -> Indices:
+    def _count(self, images: Indices | Flags | slice) -> Indices:
         """Return the number of these images of each class."""
         return np.bincount(self._labels[images], minlength=int(self._labels.max()) + 1)
 
@@ -150,17 +111,14 @@ class _Placement:
         """Place each unit in the split of the member that comes first in the second order.
 
         The member with the smallest draw would place most large units in validation. A unit with
-        more than half of the images of a class stays in train, and so does one with a relabelled
-        image that would come to test.
+        more than half of the images of a class stays in train.
         """
         classes = len(self._class_sizes)
         keys = self._units * classes + self._labels
         parts, counts = np.unique(keys, return_counts=True)
         most = counts > (1 - _TRAIN_SHARE) * self._class_sizes[parts % classes]
-        drawn = self._drawn.astype(np.int64)
+        drawn = self._drawn.copy()
         drawn[parts[most] // classes] = _TRAIN
-        fixed = np.unique(self._units[self._fixed])
-        drawn[fixed[drawn[fixed] == _TEST]] = _TRAIN
         large = np.bincount(self._units)[self._units] > 1
         self.splits[large] = drawn[self._units[large]]
 
@@ -223,8 +181,6 @@ class _Placement:
                 if counts[split, label] >= floors[split, label]:
                     return
                 members = self._members(unit)
-                if split == _TEST and self._fixed[members].any():
-                    continue
                 taken = self._count(members)
                 left = counts[donor] - taken
                 # A unit may hold several classes, and none of them may fall below its minimum.
@@ -245,3 +201,12 @@ class _Placement:
         """Return the images of a unit."""
         start = self._ends[unit - 1] if unit else 0
         return self._by_unit[start : self._ends[unit]]
+
+
+def _drawn(table: pd.DataFrame, rule: SplitRule) -> list[str]:
+    """Return the split that the rule draws for each image; one of a family is drawn with it."""
+    given = names.TRAIN if rule.given else None
+    return [
+        rule.assign(row.image_hash, given, row.group) if row.is_family else row.split
+        for row in table.itertuples()
+    ]

@@ -7,11 +7,11 @@ import heapq
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from imgpipe.components.common.formatting import capped, plural
-from imgpipe.components.common.image_row import Row
+from imgpipe.components.common.image_row import FileFinding
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_filter.copies.decisions import NEAR_DUPLICATES
-from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import not_used, title_of
+from imgpipe.components.image_filter.summary import DataSummary
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import data_reasons, said, section
 from imgpipe.components.report.commands import review_command
@@ -164,9 +164,9 @@ def _examples(finding: Finding) -> show.Folded:
     return show.Folded((fate, f": {finding['count']:,} {finding['title']}"), blocks)
 
 
-def shown(rows: Iterable[Row], limit: int = LIMIT) -> list[Row]:
+def shown(rows: Iterable[FileFinding], limit: int = LIMIT) -> list[FileFinding]:
     """Choose at most `limit` files with findings for the page, divided evenly among the reasons."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[FileFinding]] = {}
     for row in rows:
         groups.setdefault(row["reason"], []).append(row)
     # In turn, so that a rare reason is shown beside thousands of files of another one.
@@ -175,7 +175,7 @@ def shown(rows: Iterable[Row], limit: int = LIMIT) -> list[Row]:
     return [row for reason, alike in groups.items() for row in alike[: quota[reason]]]
 
 
-def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
+def grouped(rows: Sequence[FileFinding], fate: str = "") -> Iterator[show.Folded]:
     """Yield folded files for each reason, the most frequent first, from the quarantine's manifest.
 
     `fate` says what happened to the files, where that is not the same for all of the page.
@@ -197,7 +197,7 @@ def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
         yield show.Folded(summary, blocks, is_open=number <= _FEW)
 
 
-def _file(row: Row, with_way: bool) -> show.Card:
+def _file(row: FileFinding, with_way: bool) -> show.Card:
     """Return a file with what was found, and with what to do where that differs."""
     pictures = [show.Picture(row["image_hash"], row["path"], (title_of(row["reason"]),))]
     if row["kept_copy"]:  # a check has the images by their paths, too
@@ -228,7 +228,7 @@ def rejected(result: Result) -> Iterator[show.ResultBlock]:
         words += [show.Span(review_command(result, "rejected"), "code"), "."]
     if len(rejected) > LIMIT:
         words.append(
-            f" {LIMIT} of {len(rejected):,} are shown, some for each reason; manifest.jsonl in the "
+            f" {LIMIT} of {len(rejected):,} are shown, some for each reason; findings.jsonl in the "
             "quarantine lists all of them."
         )
     yield show.Sentence(words)

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from imgpipe.components.common.storage import manifest
@@ -44,13 +45,19 @@ _FIRST = {
 }
 
 
+def _images(count: int) -> pd.DataFrame:
+    columns = {"label": "cat", "split": "train", "verdict": ""}
+    return pd.DataFrame([{"image_hash": f"{number}", **columns} for number in range(count)])
+
+
 def _given(data: str, judged_by: accepted.AcceptedState) -> Given:
     return Given(facts=Facts(data_key=data, **judged_by))
 
 
 def test_accepted_data_is_judged_as_it_was_and_other_data_by_it(schema: Path):
-    accepted.write(schema, {"cat": 5}, _given("data", _FIRST))
+    accepted.write(schema, _images(5), _given("data", _FIRST))
     assert accepted.classes(schema) == {"cat": 5}
+    assert accepted.images(schema).equals(_images(5))
     assert accepted.parameters(schema, "data", GateSettings()) == _FIRST
     later = accepted.parameters(schema, "other data", GateSettings())
     last = {"number": 1, "classes": {"cat": 5}}
@@ -72,7 +79,7 @@ def test_accepted_data_is_compared_with_the_version_of_then_while_it_is_there(sc
     first = publish(1)
     judged_by = accepted.parameters(schema, "data", GateSettings(), first)
     assert (judged_by["data_version"], judged_by["data_digest"]) == (1, first.digest)
-    accepted.write(schema, {"cat": 5}, _given("data", judged_by))
+    accepted.write(schema, _images(5), _given("data", judged_by))
     second = publish(2)
     assert accepted.parameters(schema, "data", GateSettings(), second) == judged_by
     assert compared("other data", "reject", second) == compared("data", "warn", second) == 2
@@ -85,7 +92,7 @@ def test_the_same_change_is_not_accepted_a_second_time_by_itself(schema: Path):
     seen = []
     for data in ("many", "few", "many", "few"):
         seen.append(accepted.parameters(schema, data, GateSettings()) | {"accept_changes": 1})
-        accepted.write(schema, {"cat": len(data)}, _given(data, seen[-1]))
+        accepted.write(schema, _images(len(data)), _given(data, seen[-1]))
     assert seen[1] != seen[3], (
         "TFX would take DataGate from the cache, and nothing would be recorded"
     )
@@ -94,7 +101,7 @@ def test_the_same_change_is_not_accepted_a_second_time_by_itself(schema: Path):
 
 
 def test_an_edited_schema_judges_the_accepted_data_too(schema: Path):
-    accepted.write(schema, {"cat": 5}, _given("data", _FIRST))
+    accepted.write(schema, _images(5), _given("data", _FIRST))
     schema.write_text('feature { name: "width" }\n')
     assert "width" in accepted.parameters(schema, "data", GateSettings())["accepted_schema"]
     schema.unlink()

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from imgpipe.components.common import row_files
+from imgpipe.components.common import images
 from imgpipe.components.common.image_file import content
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.example_gen import inspection
@@ -67,11 +67,11 @@ def test_rows_that_were_written_are_read_again(photos, encode, tmp_path):
     }
     rows = [*read(photos(files)).values()]
     file = str(tmp_path / "rows.arrow")
-    row_files.write(file, rows)
+    images.write(file, images.frame(rows, large=True))
     stored = [dataclasses.replace(row, image_bytes=b"", perceptual_hash=b"") for row in rows]
-    assert row_files.read(file, with_figures=True) == stored
+    assert [*images.rows(images.read_file(file, figures=True))] == stored
     hashes = [row.perceptual_hash or bytes(ALL_BYTES) for row in rows]
-    assert [*row_files.perceptual_hashes(file)] == hashes
+    assert [*images.perceptual_hashes(file)] == hashes
 
 
 def test_each_file_is_read_once_even_if_the_op_refuses_it(encode):

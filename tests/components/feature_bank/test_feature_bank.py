@@ -10,9 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pytest
 
-from imgpipe.components.common import row_files
-from imgpipe.components.common.image_row import TRANSCODED, ImageRow
-from imgpipe.components.common.row_files import ImageColumns
+from imgpipe.components.common.image_row import TRANSCODED
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.storage import (
@@ -30,6 +28,7 @@ from imgpipe.models.features.rows import Labelled
 from imgpipe.models.head import feature_choice
 from imgpipe.models.settings.course import ViewSpec
 from imgpipe.models.settings.settings import Settings
+from tests import image_tables
 from tests.images import encoded
 from tests.models.banks import write_examples
 from tests.network_settings import network_settings
@@ -121,8 +120,8 @@ def _bank(folder: Path, labels: np.ndarray) -> ImageFeatures:
     plan = _plan(_SEVERAL_MAPS, 1e12, folder / "store")
     examples = _examples(folder, labels)
     hashes = Labelled.read([f"{examples}/Split-train/*"]).hashes.astype(str)
-    rows = [ImageRow("", split=names.TRAIN, image_hash=digest) for digest in hashes]
-    training = ImageColumns.of(row_files.as_table(rows))
+    rows = [image_tables.row("", split=names.TRAIN, image_hash=digest) for digest in hashes]
+    training = image_tables.table(rows)
     images = {"train": len(labels), "validation": 4, "test": 4}
     return ImageFeatures(plan, examples, str(folder / "features"), images, training, True)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pytest
 
-from imgpipe.components.common.row_files import kept_images
+from imgpipe.components.common.images import kept
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator import new_images
 from tests.models.banks import rows_of, write_facts
@@ -32,7 +32,7 @@ def _found(bank, new: list[tuple[int, int]], old: int = 240, seed: int = 0):
     labels = [number % 3 for number in range(old)]
     kinds = labels + [kind for kind, _ in new]
     uri = bank(_images(kinds, seed), labels + [label for _, label in new])
-    return new_images.unlike_images(uri, kept_images(uri), CLASSES, _known(old))
+    return new_images.unlike_images(uri, kept(uri), CLASSES, _known(old))
 
 
 def test_cats_among_daisies_are_named_and_the_most_unlike_come_first(bank) -> None:
@@ -41,7 +41,7 @@ def test_cats_among_daisies_are_named_and_the_most_unlike_come_first(bank) -> No
     assert found["unlike"] == len(found["images"]) and 20 <= found["unlike"] <= 23
     first = found["images"][:20]
     assert {row["path"] for row in first} == {f"0/{number}.jpg" for number in range(240, 260)}
-    assert {row["label"] for row in first} == {"daisy"}
+    assert {row["label"] for row in first} == {"class 0"}, "as the table of images says"
     assert first[0]["image_hash"] not in {row["image_hash"] for row in first[1:]}
 
 
@@ -58,7 +58,7 @@ def test_the_new_images_that_are_unlike_by_chance_alone_are_not_counted(bank) ->
         features = _images(labels, seed)
         features[240:300] += 0.75 * (_CENTRES[_CAT] - _CENTRES[0])  # 60 are half unlike
         uri = bank(features, labels)
-        (found,) = new_images.unlike_images(uri, kept_images(uri), CLASSES, _known(240))
+        (found,) = new_images.unlike_images(uri, kept(uri), CLASSES, _known(240))
         numbers.append(found["unlike"])
     assert max(numbers) <= 60 and np.mean(numbers) > 45
 
@@ -83,9 +83,9 @@ def test_where_little_can_be_said_nothing_is(bank, new, old) -> None:
 
 def test_without_known_images_or_features_nothing_is_said(bank) -> None:
     uri = bank(_images([0] * 60), [0] * 60)
-    assert new_images.unlike_images(uri, kept_images(uri), CLASSES, None) == []
+    assert new_images.unlike_images(uri, kept(uri), CLASSES, None) == []
     write_facts(uri, [], "over bank.budget")
-    assert new_images.unlike_images(uri, kept_images(uri), CLASSES, _known(30)) == []
+    assert new_images.unlike_images(uri, kept(uri), CLASSES, _known(30)) == []
 
 
 @pytest.mark.parametrize(("films", "named"), [(30, True), (2, False)])

@@ -12,8 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from imgpipe.components.common import artifacts, kept_model, row_files
-from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.common import artifacts, kept_model
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.common.storage.manifest import ANSWERS_FOLDER
 from imgpipe.components.image_evaluator import image_evaluator, prediction
@@ -30,6 +29,7 @@ from imgpipe.models.settings.given import Facts, of_component
 from imgpipe.models.settings.running import EvaluateSettings, RunSettings
 from imgpipe.models.settings.settings import Settings
 from imgpipe.serving.server.runtime import Runtime
+from tests import image_tables
 from tests.images import encoded, soft
 from tests.models.banks import write_examples
 from tests.network_settings import network_settings
@@ -73,13 +73,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = []
     for split, images in zip(names.SPLITS, _IMAGES.values(), strict=True):
         for i, image in enumerate(images):
-            row = ImageRow(f"{split}/{i}.png", _VOCABULARY[i], i, split, _hash(split, i))
+            row = image_tables.row(f"{split}/{i}.png", _VOCABULARY[i], i, split, _hash(split, i))
             table.append(row)
             values = {names.IMAGE_BYTES: image, names.SPLIT: split}
             values |= {names.LABEL: row.label, names.LABEL_INDEX: i}
             rows.append((split, values | {names.IMAGE_HASH: row.image_hash}))
     write_examples(folder / "images", rows)
-    row_files.write(row_files.shard_path(str(folder / "table"), 0, 1), table)
+    image_tables.write(folder / "table", table)
     _export(folder / "model", 1)
     _export(folder / "earlier", 2)
     return folder

@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components.common import row_files
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_row import ImageRow
-from imgpipe.components.common.row_files import kept_images
+from imgpipe.components.common.images import kept
 from imgpipe.components.image_evaluator import image_evaluator, rules, tfma_result
 from imgpipe.components.image_evaluator.compared_version import ComparedVersion
 from imgpipe.components.image_evaluator.decision import BaselineState
@@ -18,6 +16,7 @@ from imgpipe.models import names
 from imgpipe.models.settings.given import Facts, Given
 from imgpipe.models.settings.running import EvaluateSettings
 from imgpipe.models.settings.settings import Settings
+from tests import image_tables
 from tests.models.banks import write_examples
 
 # TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
@@ -50,18 +49,18 @@ def _stored(
 
     classes = answers.shape[1]
     images = [
-        ImageRow(
+        image_tables.row(
             f"{i}.jpg",
             f"class {i % classes}",
             i % classes,
             names.VALIDATION,
             _SEEN * 4 if i == 0 else f"{i:064x}",
-            family=f"film {i // 4}" if i < films else "",
+            family=f"film {i // 4}" if i < films else f"{i:064x}",
             seen_family=i < films,
         )
         for i in range(len(answers))
     ]
-    row_files.write(row_files.shard_path(str(uri), 0, 1), images)
+    image_tables.write(uri, images)
     rows = []
     for i, (image, row) in enumerate(zip(images, answers, strict=True)):
         described = {
@@ -174,7 +173,7 @@ def test_images_of_families_that_train_has_are_counted_apart(tmp_path: Path):
     stored = _stored(tmp_path / "predictions", answers, films=24)
     decision = _evaluated(tmp_path, stored, 2)
     right = int((answers[24:].argmax(axis=1) == np.arange(24, _IMAGES) % 2).sum())
-    validation = AnswerTable.read(stored.uri, ["a", "b"], kept_images(stored.uri))
+    validation = AnswerTable.read(stored.uri, ["a", "b"], kept(stored.uri))
     unseen = validation.unseen()
     assert (len(unseen), unseen.right.sum()) == (_IMAGES - 24, right)
     decided_by = decision["decided_by"]

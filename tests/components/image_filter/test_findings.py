@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgpipe.components.common.image_row import Row
+from imgpipe.components.common.image_row import FileFinding
 from imgpipe.components.example_gen.notes import Notes
 from imgpipe.components.image_filter.findings import joined, not_used, of_images, of_source, titles
 from imgpipe.models.finding import make_finding
@@ -13,10 +13,10 @@ PETS = {"cat": 60, "dog": 90}
 
 def test_findings_in_files_are_grouped_with_the_worst_first_and_their_ways():
     blurred = [
-        made(Row, path=f"{n}.jpg", reason="blurry", score=0.1 * n, override="look; crop")
+        made(FileFinding, path=f"{n}.jpg", reason="blurry", score=0.1 * n, override="look; crop")
         for n in (3, 1, 2)
     ]
-    dark = made(Row, path="9.jpg", reason="low_information", override="look")
+    dark = made(FileFinding, path="9.jpg", reason="low_information", override="look")
     first, second = of_images("warned", [dark, *blurred])
     assert (first["reason"], first["title"], first["count"]) == ("blurry", "blurred", 3)
     assert [one["path"] for one in first["examples"]] == ["1.jpg", "2.jpg", "3.jpg"]

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from imgpipe.components.common import images as tables
 from imgpipe.components.common.storage.records import shard_files, text
-from imgpipe.components.image_filter import image_filter, image_table
-from imgpipe.components.image_filter.data_summary import check_conservation
+from imgpipe.components.image_filter import image_filter
 from imgpipe.components.image_filter.image_filter import Uris
+from imgpipe.components.image_filter.summary import check_conservation
 from imgpipe.models import names
 from imgpipe.models.settings.given import Facts, Given
 from tests import images
@@ -125,11 +126,9 @@ def test_turned_copies_and_families_are_drawn_into_one_split(photos, run):
         film = [f"{label}/film{number:02d}_{n}.png" for label in ("cat", "dog") for n in range(2)]
         assert len({split_of[path] for path in film}) == 1
         assert {group_of[path] for path in film} == {f"film{number:02d}*"}
-    near = {}
-    for row in image_table.read(f"{done.root}/q").kept:
-        near.setdefault(row.near_group, set()).add((row.split, row.family))
-    del near[0]
-    assert len(near) == 60 and all(len(placed) == 1 for placed in near.values())
+    near = tables.kept(f"{done.root}/q").query("near_group > 0").groupby("near_group")
+    assert len(near) == 60
+    assert (near[["split", "family"]].nunique() == 1).all(axis=None)
     families = done.summary["families"]
     assert (families["found"], families["families"], families["images"]) == (True, 30, 120)
     assert families["examples"][0] == {"name": "film00*", "images": 4}
@@ -151,7 +150,7 @@ def test_families_that_the_source_divides_are_kept_and_marked(photos, run):
     done = run(photos(files))
     assert [*done.rejects] == ["train/a/f11_1.png"]
     assert done.summary["families"]["divided"] == {"validation": 0, "test": 10}
-    seen = {row.path for row in image_table.read(f"{done.root}/q").kept if row.seen_family}
+    seen = tables.kept(f"{done.root}/q").query("seen_family")["path"]
     divided = {4000 + 100 * at + n for at in range(2) for n in range(4, 9)}
     assert {int(re.search(r"(\d+)\.", path).group(1)) for path in seen} == divided
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from imgpipe.components.data_gate.rules import DataDecision
-from imgpipe.components.image_filter.data_summary import Families
+from imgpipe.components.image_filter.summary import Families
 from imgpipe.components.report import page
 from imgpipe.components.report.blocks import Section
 from imgpipe.components.report.sections import SECTIONS, images
@@ -215,11 +215,11 @@ def with_parts(**parts):
                 "data": data_summary(
                     repaired=3,
                     findings=[in_file("repaired", "transcoded", "a/1.tif", count=3)],
-                    overrides={"applied": {}, "relabelled": {}, "unknown": ["f" * 64]},
+                    overrides={"applied": {}, "relabelled_test": 0, "unknown": 1},
                 )
             },
             "3 files were repaired (3 stored as PNG); the original files are unchanged. "
-            "1 override does not match any file (ffffffffffff): the image was changed or removed. "
+            "1 override does not match any file: the image was changed or removed. "
             "delete the entry from the overrides file, or update its hash",
         ),
     ],

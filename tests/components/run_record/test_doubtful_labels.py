@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imgpipe.components.common.row_files import kept_images
+from imgpipe.components.common.images import kept
 from imgpipe.components.run_record.doubtful_labels import compared_labels
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
@@ -27,18 +27,19 @@ def ranked(uri, answers=None, **more):
     rows = read_rows(uri, names.SPLITS, len(CLASSES), 0)
     answers = table(CLASSES) if answers is None else answers
     compared = compared_labels(rows, len(CLASSES), answers, **more)
-    return compared.ranking(kept_images(uri), CLASSES)
+    return compared.ranking(kept(uri), CLASSES)
 
 
 def answered(uri, labels, mistakes):
     """Return answers for all images of a bank, of which some, with these margins, are wrong."""
-    images = kept_images(uri)
+    images = kept(uri)
     answers = []
-    for image_hash, label, path in zip(images.hashes, images.labels, images.paths, strict=True):
+    columns = (images[name] for name in ("image_hash", "label_index", "path"))
+    for image_hash, label, path in zip(*columns, strict=True):
         margin = mistakes.get(number({"path": path}))
         guess = label if margin is None else (label + 1) % len(CLASSES)
         shares = (0.9, 0.9) if margin is None else (0.5 + margin / 2, 0.5 - margin / 2)
-        answers.append(answer(0, label, guess, *shares, image_hash=image_hash))
+        answers.append(answer(0, label, guess, *shares, image_hash=image_hash.encode()))
     return table(CLASSES, *answers)
 
 

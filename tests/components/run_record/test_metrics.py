@@ -6,16 +6,14 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from imgpipe.components.common import row_files
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_row import ImageRow
-from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.report.sections import accuracy
 from imgpipe.components.run_record.metrics import judged_answers, metrics, most_confused, slices
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import wilson
 from imgpipe.models.names import OUT_OF_FOLD_FILE
+from tests import image_tables
 from tests.answer_tables import answer, table
 from tests.run_results import result
 
@@ -135,12 +133,12 @@ def test_the_folds_answer_for_the_images_that_are_not_predicted(tmp_path):
     stored = OutOfFold.read(str(tmp_path))
     assert stored is not None
     rows = [
-        ImageRow(
+        image_tables.row(
             f"{name}.jpg", split="train", label_index=number, image_hash=name * 64, family=family
         )
         for number, (name, family) in enumerate({"a": "film", "b": "film", "c": ""}.items())
     ]
-    images = ImageColumns.of(row_files.as_table(rows))
+    images = image_tables.kept(rows)
     answers = AnswerTable.read(None, CLASSES, images, stored)
     assert answers.right.tolist() == [True, False]
     assert (answers.splits.tolist(), answers.paths.tolist()) == (["train"] * 2, ["a.jpg", "b.jpg"])

@@ -4,13 +4,13 @@ import json
 import re
 from pathlib import Path
 
-from imgpipe.components.common import row_files
-from imgpipe.components.common.image_row import ImageFinding, ImageRow
+from imgpipe.components.common.image_row import ImageFinding
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.collect import REPORTED, collect
 from imgpipe.components.run_record.result import Result, new, of_settings, read
 from imgpipe.models.settings.given import Facts, Given
+from tests import image_tables
 from tests.declared import made
 from tests.run_results import history, result
 
@@ -23,9 +23,9 @@ def test_the_file_of_each_artifact_is_a_part_and_none_where_it_is_missing(tmp_pa
         (tmp_path / name).mkdir()
         content = contents.get(name, {"of": name})
         (tmp_path / name / row.file).write_text(json.dumps(content))
-    rejected = ImageRow("a.jpg", findings=(ImageFinding("blurry", "no sharp edge"),))
-    file = Path(row_files.shard_path(str(tmp_path / "quarantine"), 0, 1))
-    row_files.write(str(file), [rejected, ImageRow("b.jpg")])
+    why = (ImageFinding("blurry", "no sharp edge"),)
+    listed = [image_tables.row("a.jpg", findings=why), image_tables.row("b.jpg")]
+    image_tables.write(tmp_path / "quarantine", listed)
     given = Given(facts=Facts(vocabulary=("cat", "dog")))
     found, answers = collect({name: str(tmp_path / name) for name in rows}, given)
     assert [row["path"] for row in found["rejected"]] == ["a.jpg"]

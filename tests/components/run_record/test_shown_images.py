@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from imgpipe.components.common.image_row import ImageRow
-from imgpipe.components.common.row_files import kept_images
+from imgpipe.components.common.images import find, kept
 from imgpipe.components.run_record.shown_images import distances, galleries, image_map, sampled
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
+from tests import image_tables
 from tests.answer_tables import answer, table
 from tests.models.banks import clouds, rows_of
 
@@ -17,9 +17,9 @@ CLASSES = ("cat", "dog", "owl")
 def galleries_of(uri, doubted=()):
     """Return the galleries of a bank, in which the labels of some files are in doubt."""
     rows = read_rows(uri, names.SPLITS, 3, 0)
-    kept = kept_images(uri)
-    in_doubt = np.isin(kept.find(rows.hashes).paths, doubted)
-    return galleries(rows, kept, CLASSES, distances(rows, 3).own, in_doubt)
+    images = kept(uri)
+    in_doubt = find(images, rows.hashes)["path"].isin(doubted).to_numpy()
+    return galleries(rows, images, CLASSES, distances(rows, 3).own, in_doubt)
 
 
 def test_the_least_typical_images_come_last_and_no_image_comes_twice(bank):
@@ -51,10 +51,10 @@ def test_a_class_of_one_image_has_a_row_and_no_distance_is_a_number_that_is_none
 
 
 def test_without_features_the_same_images_are_chosen_in_any_order():
-    listed = [
-        ImageRow(f"cat/{number}.jpg", "cat", image_hash=f"{number * 7919 % 997:064x}")
+    listed = image_tables.table(
+        image_tables.row(f"cat/{number}.jpg", "cat", image_hash=f"{number * 7919 % 997:064x}")
         for number in range(50)
-    ]
+    )
     found = sampled(listed, CLASSES)
     assert found == sampled(listed[::-1], CLASSES)
     cats, dogs, _ = found
@@ -65,7 +65,8 @@ def test_without_features_the_same_images_are_chosen_in_any_order():
 @pytest.mark.parametrize(("classes", "images"), [(3, 12), (100, 6), (1000, 4)])
 def test_of_more_classes_fewer_images_are_shown(classes, images):
     vocabulary = [f"{number:04}" for number in range(classes)]
-    listed = [ImageRow(f"{n}.jpg", "0000", image_hash=f"{n:064x}") for n in range(20)]
+    rows = (image_tables.row(f"{n}.jpg", "0000", image_hash=f"{n:064x}") for n in range(20))
+    listed = image_tables.table(rows)
     assert len(sampled(listed, vocabulary)[0]["sample"]) == images
 
 

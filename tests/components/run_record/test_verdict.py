@@ -4,9 +4,9 @@ import pytest
 
 from imgpipe.components.example_gen.notes import Notes
 from imgpipe.components.image_evaluator.decision import Ruling
-from imgpipe.components.image_filter.data_summary import Families
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.findings import of_source
+from imgpipe.components.image_filter.summary import Families
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.result import new
 from imgpipe.components.run_record.verdict import all_findings, run_findings
@@ -143,11 +143,10 @@ def test_the_verdict_states_the_number_of_changed_labels():
     found = by_validation()
     assert "a person has" not in verdict.sentence(found)
     overrides = found["data"]["overrides"]
-    in_splits = {"train": 0, "validation": 1, "test": 0}
-    relabelled = {**overrides, "applied": {"relabel": 1}, "relabelled": in_splits}
+    relabelled = {**overrides, "applied": {"relabel": 2}, "relabelled_test": 1}
     found["data"] = data_summary(overrides=relabelled)
     assert verdict.sentence(found).endswith(
-        "; a person has decided about 1 image: 1 relabelled (1 of validation)"
+        "; a person has decided about 2 images: 2 relabelled (1 label of test)"
     )
 
 

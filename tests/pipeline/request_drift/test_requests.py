@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgpipe.components.common.images import frame
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.notes import Notes
 from imgpipe.components.example_gen.sources import read_source
@@ -90,10 +91,10 @@ def test_measurements_are_those_of_ingestion(tmp_path):
         (tmp_path / "photos" / label).mkdir(parents=True)
         (tmp_path / "photos" / label / "a.png").write_bytes(image(len(label) + ord(label[0])))
     images = read_source(str(tmp_path / "photos"))
-    expected = [
-        {name: row.metadata[name] for name in requests.FEATURES}
-        for row in inspect(images.reader, images.items, 1_000_000)
-    ]
+    rows = inspect(images.reader, images.items, 1_000_000)
+    table = frame(rows, large=True)
+    table["aspect_ratio"] = (table["width"] / table["height"]).astype("float32")
+    expected = table[[*requests.FEATURES]].to_dict("records")
     measured = measure(tmp_path / "r", [images.reader.read(item) for item in images.items])
     assert measured.rows == expected and measured.undecodable == 0
 

@@ -4,13 +4,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from imgpipe.components.common.image_row import ImageFinding, ImageRow
+from imgpipe.components.common.image_row import ImageFinding, PlacedImage
 from imgpipe.components.run_record.doubtful_labels import ImageAnswers
 from imgpipe.components.run_record.shown_images import Gallery
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.output.run import Run
+from tests import image_tables
 from tests.declared import made
 from tests.images import encoded, noise, soft
 from tests.pipeline import past_runs
@@ -31,15 +33,15 @@ def digest(path: str) -> str:
     return hashlib.sha256(IMAGES[path]).hexdigest()
 
 
-def row(path: str, split: str = "train", **more: Any) -> ImageRow:
+def row(path: str, split: str = "train", **more: Any) -> SimpleNamespace:
     """Return what a run records about an image."""
     label = path.split("/")[0]
     labels = {"label": label, "label_index": CLASSES.index(label)}
     source = {"source_label": label, "source_index": CLASSES.index(label)}
-    return ImageRow(path, split=split, image_hash=digest(path), **labels, **source, **more)
+    return image_tables.row(path, split=split, image_hash=digest(path), **labels, **source, **more)
 
 
-def reject(path: str, reason: str, detail: str) -> ImageRow:
+def reject(path: str, reason: str, detail: str) -> SimpleNamespace:
     return row(path, findings=(ImageFinding(reason, detail, remedy="look at it"),))
 
 
@@ -76,9 +78,15 @@ ANSWERS = {
 }
 
 
+def placed(image: SimpleNamespace) -> PlacedImage:
+    """Return an image as all lists have it."""
+    names = PlacedImage.__annotations__
+    return made(PlacedImage, **{name: getattr(image, name) for name in names})
+
+
 def typical(label: str, *paths: str) -> Gallery:
     """Return the gallery of a class with some typical images."""
-    return made(Gallery, name=label, typical=[ROWS[path].placed for path in paths])
+    return made(Gallery, name=label, typical=[placed(ROWS[path]) for path in paths])
 
 
 def write(folder: Path) -> Path:

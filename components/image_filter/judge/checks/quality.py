@@ -2,7 +2,7 @@
 
 A measurement is compared with a threshold. The measurements are those of CleanVision,
 computed from the pixels that the serving operation decodes (`common/image_file/pixels.py`). For
-near-duplicates, `imgpipe.components.image_filter.comparison` compares the images with each other.
+near-duplicates, `imgpipe.components.image_filter.engine` compares the images with each other.
 """
 
 from __future__ import annotations

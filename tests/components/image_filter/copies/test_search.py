@@ -12,7 +12,6 @@ from imgpipe.components.common.image_file.pixels import ALL_BYTES, BYTES, Pixels
 from imgpipe.components.image_filter.copies.search import (
     Hashes,
     find_near_duplicates,
-    hash_table,
     search,
 )
 from imgpipe.components.image_filter.judge.checks.quality import RADIUS
@@ -155,7 +154,18 @@ def noisy(image):
 
 
 def near_duplicates(hashes):
-    return find_near_duplicates(*hash_table(hashes, hashes.values()), RADIUS)
+    """Return the groups by name, and how altered copies were changed by two names."""
+    names = [*hashes]
+    pictures = np.frombuffer(b"".join(hashes.values()), np.uint8).reshape(len(names), -1)
+    found = find_near_duplicates(pictures, RADIUS)
+    groups = {
+        name: group for name, group in zip(names, found.groups.tolist(), strict=True) if group
+    }
+    altered = {
+        names[one]: {names[other]: how for other, how in others.items()}
+        for one, others in found.altered.items()
+    }
+    return groups, altered
 
 
 @pytest.mark.parametrize(
@@ -187,13 +197,13 @@ def near_duplicates(hashes):
 )
 def test_an_altered_copy_is_found_and_named(change, how):
     copies = {f"copy of {name}": hashed(change(image)) for name, image in ORIGINALS.items()}
-    found = near_duplicates({**HASHES, **copies})
+    groups, altered = near_duplicates({**HASHES, **copies})
     for name in ORIGINALS:
         copy = f"copy of {name}"
-        assert found.groups[name] == found.groups[copy]
+        assert groups[name] == groups[copy]
         if how:
-            assert how in found.altered[copy][name] and how in found.altered[name][copy]
-    assert len(set(found.groups.values())) == len(ORIGINALS)
+            assert how in altered[copy][name] and how in altered[name][copy]
+    assert len(set(groups.values())) == len(ORIGINALS)
 
 
 def test_of_plain_images_only_those_with_the_same_pixels_are_copies():
@@ -212,10 +222,8 @@ def test_of_plain_images_only_those_with_the_same_pixels_are_copies():
     images |= {name: Image.new("RGB", (64, 64), name) for name in ("red", "green")}
     images["long green"] = Image.new("RGB", (32, 128), "green")
     hashes = {name: hashed(image) for name, image in images.items()}
-    assert near_duplicates({**HASHES, **hashes}).groups == {}
-    groups = near_duplicates(
-        {**hashes, **{f"{name} again": hashes[name] for name in hashes}}
-    ).groups
+    assert near_duplicates({**HASHES, **hashes})[0] == {}
+    groups, _ = near_duplicates({**hashes, **{f"{name} again": hashes[name] for name in hashes}})
     assert len(groups) == 2 * len(set(groups.values())) == 2 * len(images)
     assert all(groups[name] == groups[f"{name} again"] for name in images)
 

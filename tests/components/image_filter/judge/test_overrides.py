@@ -5,11 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import filelock
 import pytest
 
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.checks import obstacle
 from imgpipe.components.image_filter.judge.checks.files import is_about_label
-from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.settings.override import Override
 
@@ -33,14 +31,11 @@ def entry(image_hash=A, verdict="accept", **more):
 
 def test_entries_are_read_in_order(file):
     found = overrides.load(
-        file(
-            entry(note="kept on purpose", path="cat/owl.jpg")
-            + entry(f"sha256:{B[:12].upper()}", "relabel", label="dög")
-        )
+        file(entry(note="kept on purpose", path="cat/owl.jpg") + entry(B, "relabel", label="dög"))
     )
     assert found == (
         Override(A, "accept", path="cat/owl.jpg", note="kept on purpose"),
-        Override(B[:12], "relabel", "dög"),
+        Override(B, "relabel", "dög"),
     )
 
 
@@ -51,7 +46,7 @@ def test_entries_are_read_in_order(file):
         ("[accept]\nx = 1", r"holds accept; expected only \[\[override\]\] tables"),
         ("[override]\nx = 1", "an override that is no table"),
         (entry("xyz"), "entry 1: image_hash: .* the SHA-256 .* Received: 'xyz'"),
-        (entry(A[:11]), "at least 12 hex digits"),
+        (entry(A[:63]), "64 hex digits"),
         (entry(verdict="keep"), "verdict: .*'accept', 'reject' or 'relabel'. Received: 'keep'"),
         (entry(verdict="relabel"), "relabel needs a label; other verdicts take no label"),
         (entry(label="dog"), "relabel needs a label; other verdicts take no label"),
@@ -61,12 +56,6 @@ def test_entries_are_read_in_order(file):
             "entry 2: image_hash: Input should be a valid string. Received: 3",
         ),
         ("override = [1]", "an override that is no table"),
-        (entry() + entry(verdict="reject"), "says both accept and reject of aaaaaaaaaaaa…"),
-        (entry() + entry(A[:20], "reject"), "says both accept and reject"),
-        (
-            entry(verdict="relabel", label="x") + entry(verdict="relabel", label="y"),
-            "both relabel x and relabel y",
-        ),
     ],
 )
 def test_what_is_wrong_is_named(file, content, message):
@@ -79,7 +68,7 @@ def test_several_writers_lose_no_entry(tmp_path):
     hashes = [f"{number:064x}" for number in range(40)]
 
     def write(digest):
-        overrides.replace_entries(path, {digest: [Override(digest, "accept")]})
+        overrides.replace_entries(path, {digest: Override(digest, "accept")})
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, hashes))
@@ -93,7 +82,7 @@ def test_a_writer_that_does_not_finish_is_named(tmp_path, monkeypatch):
         filelock.FileLock(tmp_path / ".overrides.toml.lock"),
         pytest.raises(ResourceError, match=r"overrides.toml: another process .* try again"),
     ):
-        overrides.replace_entries(path, {A: [Override(A, "accept")]})
+        overrides.replace_entries(path, {A: Override(A, "accept")})
 
 
 def test_decisions_for_a_class_that_is_gone_are_refused_with_what_to_do(tmp_path):
@@ -107,30 +96,21 @@ def test_decisions_for_a_class_that_is_gone_are_refused_with_what_to_do(tmp_path
         overrides.decisions(file, ["rock"])
 
 
-def test_an_image_is_found_by_its_hash_or_by_the_first_digits(file):
-    decided = file(entry(A[:12], "relabel", label="dog") + entry(B, "reject"))
-    known = overrides.by_hash(overrides.decisions(decided, ["cat", "dog"]))
-    assert overrides.of_image(A, known)[0].label_index == 1
-    assert overrides.of_image(B, known)[0].verdict == "reject"
-    assert overrides.of_image("c" * 64, known) == overrides.of_image("", known) == ()
+def test_of_several_entries_of_an_image_the_last_one_holds(file):
+    decided = file(entry() + entry(B, "reject") + entry(verdict="relabel", label="dog"))
+    found = {each.image_hash: each for each in overrides.decisions(decided, ["cat", "dog"])}
+    assert (found[A].verdict, found[A].label_index, found[B].verdict) == ("relabel", 1, "reject")
 
 
 def test_a_first_entry_is_appended_and_a_later_one_replaces_it(file):
     path = file("# Mine.\n" + entry(B, note="it's"))
     odd = Override(A, "relabel", 'a "b" \\ ü', path="x/\n.jpg", note="it's")
-    assert overrides.replace_entries(path, {A: [odd]}) == {A: ()}
+    assert overrides.replace_entries(path, {A: odd}) == {A: None}
     assert path.read_text().startswith("# Mine.\n[[override]]")
     assert overrides.load(path) == (Override(B, "accept", note="it's"), odd)
-    assert overrides.replace_entries(path, {A: []}) == {A: (odd,)}
+    assert overrides.replace_entries(path, {A: None}) == {A: odd}
     assert overrides.load(path) == (Override(B, "accept", note="it's"),)
     assert path.read_text().startswith("# Decisions about single images")
-
-
-def test_a_new_label_keeps_an_image_except_in_test():
-    rows = [ImageRow("x", split=split, verdict="relabel") for split in names.SPLITS]
-    assert [row.is_accepted for row in rows] == [True, True, False], "labels of test never change"
-    assert ImageRow("x", split="test", verdict="accept").is_accepted
-    assert not ImageRow("x", split="train", verdict="reject").is_accepted
 
 
 @pytest.mark.parametrize("reason", ["two_splits", "two_groups", "group_across_splits"])

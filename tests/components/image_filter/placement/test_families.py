@@ -8,14 +8,14 @@ import shlex
 import uuid
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
-from imgpipe.components.common.image_row import ImageRow
-from imgpipe.components.image_filter import comparison
-from imgpipe.components.image_filter.copies.search import hash_table
+from imgpipe.components.image_filter import engine
 from imgpipe.components.image_filter.placement import families
 from imgpipe.components.image_filter.placement.families import UNCLEAR
+from tests import image_tables
 
 RANDOM = random.Random(0)
 IDS = [uuid.UUID(int=RANDOM.getrandbits(128)).hex for _ in range(300)]
@@ -40,17 +40,25 @@ def shown_all(scenes):
     return [shown(pixels, frame) for frame, pixels in enumerate(scenes)]
 
 
+def found_in(rows, pictures):
+    """Find the families of rows, of which each has a picture."""
+    images = image_tables.table(rows)
+    images["content"], contents = pd.factorize(images["image_hash"], sort=True)
+    of_contents = engine.pictures_of(images["content"], len(contents), pictures)
+    return families.find(images, of_contents)
+
+
 def found(paths, seeds, **attributes):
     """Find the families of files of which each shows a scene; their class is the first folder."""
     rows = [
-        ImageRow(path, label, image_hash=path, source_label=label)
+        image_tables.row(path, label, image_hash=path, source_label=label)
         for path in paths
         for label in [path.partition("/")[0]]
     ]
     for name, values in attributes.items():
         for row, value in zip(rows, values, strict=True):
             setattr(row, name, value)
-    return families.find(rows, *hash_table(paths, shown_all(map(scene, seeds))))
+    return found_in(rows, shown_all(map(scene, seeds)))
 
 
 def sizes(result):
@@ -127,8 +135,8 @@ def test_random_names_over_unlike_pictures_give_no_families():
     given = 0
     for _ in range(50):
         rng.shuffle(pictures)
-        rows = [ImageRow(path, rng.choice("ab"), image_hash=path) for path in paths]
-        given += bool(families.find(rows, *hash_table(paths, pictures)).by_content)
+        rows = [image_tables.row(path, rng.choice("ab"), image_hash=path) for path in paths]
+        given += bool(found_in(rows, pictures).by_content)
     assert given == 0
 
 
@@ -139,8 +147,8 @@ def test_the_numbers_of_a_class_that_changes_slowly_are_no_families():
     pictures = shown_all(
         np.maximum(source, scene(4000 + number) // 2) for number, source in enumerate(sources)
     )
-    rows = [ImageRow(path, "a", image_hash=path) for path in paths]
-    assert families.find(rows, *hash_table(paths, pictures)).by_content == {}
+    rows = [image_tables.row(path, "a", image_hash=path) for path in paths]
+    assert found_in(rows, pictures).by_content == {}
 
 
 def test_a_family_lies_in_several_classes_if_its_images_are_alike_there():
@@ -174,8 +182,8 @@ def test_two_parts_that_tell_as_much_are_asked_about_with_a_command_each():
         both = [scene(5000 + person)[:, :24], scene(6000 + room)[:, 24:]]
         scenes.append(np.concatenate(both, axis=1))
     pictures = shown_all(scenes)
-    rows = [ImageRow(path, "a", image_hash=path) for path in paths]
-    result = families.find(rows, *hash_table(paths, pictures))
+    rows = [image_tables.row(path, "a", image_hash=path) for path in paths]
+    result = found_in(rows, pictures)
     assert result.by_content == {}
     [finding] = result.findings
     assert finding["reason"] == UNCLEAR
@@ -195,8 +203,10 @@ STAINS = {
 
 def of_scenes(paths, scenes):
     """Find the families of files that show these scenes; their class is the first folder."""
-    rows = [ImageRow(path, path[0], image_hash=path, source_label=path[0]) for path in paths]
-    return families.find(rows, *hash_table(paths, shown_all(scenes)))
+    rows = [
+        image_tables.row(path, path[0], image_hash=path, source_label=path[0]) for path in paths
+    ]
+    return found_in(rows, shown_all(scenes))
 
 
 @pytest.mark.parametrize("kinds", [2, 3, 4])
@@ -256,10 +266,10 @@ def test_a_few_equal_pairs_make_no_families_of_the_others(is_same_file):
         f"{seed}" if is_same_file else path for path, seed in zip(paths, seeds, strict=True)
     ]
     rows = [
-        ImageRow(path, "a", image_hash=content, source_label="a")
+        image_tables.row(path, "a", image_hash=content, source_label="a")
         for path, content in zip(paths, contents, strict=True)
     ]
-    result = families.find(rows, *hash_table(contents, pictures))
+    result = found_in(rows, pictures)
     unlike = {content for content in result.by_content if content in contents[80:]}
     assert len(unlike) <= 0.05 * 240
 
@@ -292,14 +302,13 @@ def test_families_do_not_change_where_a_level_moves_above_the_class(both, seed):
     outcomes = []
     for layout in LAYOUTS:
         rows = [
-            ImageRow(
+            image_tables.row(
                 layout.format(person=p, label=c, n=n), c, image_hash=f"{p}-{n}", source_label=c
             )
             for p, c, n in persons
         ]
-        contents = [row.image_hash for row in rows]
         pictures = shown_all(scene(p) for p, _, _ in persons)
-        outcomes.append(families.find(rows, *hash_table(contents, pictures)).by_content)
+        outcomes.append(found_in(rows, pictures).by_content)
     assert all(outcome == outcomes[0] for outcome in outcomes)
     assert len({*outcomes[0].values()}) == 20
     assert len(outcomes[0]) == 120
@@ -312,11 +321,11 @@ def test_families_above_the_folders_of_visits_and_of_the_class_are_found():
         for n in range(6)
     ]
     rows = [
-        ImageRow(path, path.split("/")[2], image_hash=path, source_label=path.split("/")[2])
+        image_tables.row(path, path.split("/")[2], image_hash=path, source_label=path.split("/")[2])
         for path in paths
     ]
     persons = [place // 6 for place in range(180)]
-    result = families.find(rows, *hash_table(paths, shown_all(map(scene, persons))))
+    result = found_in(rows, shown_all(map(scene, persons)))
     assert sizes(result) == [6] * 30
     together = {
         (result.by_content[path], person) for path, person in zip(paths, persons, strict=True)
@@ -365,21 +374,22 @@ def test_a_burst_joins_the_family_of_its_images():
 
 def test_a_given_group_of_several_rules_its_images_and_no_others():
     paths, film_of = films("a/film{film}-{n}.jpg")
-    rows = [ImageRow(path, "a", image_hash=path, source_label="a") for path in paths]
+    rows = [image_tables.row(path, "a", image_hash=path, source_label="a") for path in paths]
     rows[0].group = rows[1].group = "ann"
     rows[2].group = "bob"  # who has no other image
-    comparison.belongings(rows, shown_all(map(scene, film_of)), radius=0)
-    by_family = collections.Counter(row.family for row in rows)
-    assert sorted(by_family.values()) == [2, 8, *[10] * 9]
-    assert rows[0].family == rows[1].family == "a/film0-0.jpg"
-    assert [row.group for row in rows[:4]] == ["ann", "ann", "a/film0*", "a/film0*"]
-    assert [row.is_family for row in rows[:4]] == [False, False, True, True]
+    images = image_tables.table(rows)
+    engine.belongings(images, shown_all(map(scene, film_of)), radius=0)
+    assert sorted(images["family"].value_counts()) == [2, 8, *[10] * 9]
+    assert images["family"][:2].tolist() == ["a/film0-0.jpg"] * 2
+    assert images["group"][:4].tolist() == ["ann", "ann", "a/film0*", "a/film0*"]
+    assert images["is_family"][:4].tolist() == [False, False, True, True]
 
 
 def test_a_family_has_the_near_duplicates_of_its_images_too():
     paths, film_of = films("a/film{film}-{n}.jpg")
-    rows = [ImageRow(path, "a", image_hash=path, source_label="a") for path in paths]
+    rows = [image_tables.row(path, "a", image_hash=path, source_label="a") for path in paths]
     hashes = shown_all(map(scene, film_of))
     hashes[10] = hashes[0]  # films 0 and 1 have an image in common
-    comparison.belongings(rows, hashes, radius=40)
-    assert sorted(collections.Counter(row.family for row in rows).values()) == [*[10] * 8, 20]
+    images = image_tables.table(rows)
+    engine.belongings(images, hashes, radius=40)
+    assert sorted(images["family"].value_counts()) == [*[10] * 8, 20]

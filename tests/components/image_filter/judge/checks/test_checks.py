@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.common.image_file.content import decode, for_the_model, inspected
-from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.common.image_row import ImageRow, served_bytes
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import read_source
-from imgpipe.components.image_filter.judge.single_image import decide
+from imgpipe.components.image_filter.judge.examine import examine
 from imgpipe.models.settings.data import JudgeSettings
 from imgpipe.serving.look import Look
 from tests.images import encoded, noise
@@ -38,7 +38,13 @@ def animation(kind, count=3):
 
 
 def rejection(data, settings=None, **about):
-    return decide(record(data, **about), settings or JudgeSettings()).rejection
+    return rejected(record(data, **about), settings or JudgeSettings())
+
+
+def rejected(row, settings):
+    """Return the finding that rejects an image; None if it is kept."""
+    findings = examine(row, settings)
+    return next((each for each in findings if each.severity == "reject"), None)
 
 
 def reason(data, settings=None, **about):
@@ -58,15 +64,14 @@ def test_a_file_that_exhausts_a_decoder_is_rejected_without_decoding_it(tmp_path
     images = read_source(str(tmp_path))
     found, _ = inspect(images.reader, images.items, JudgeSettings().pixel_limit)
     assert words in found.decode_error and not found.figures
-    rejected = decide(found, JudgeSettings()).rejection
-    assert rejected.reason == "hidden_cost" and words in rejected.detail
+    finding = rejected(found, JudgeSettings())
+    assert finding.reason == "hidden_cost" and words in finding.detail
     assert for_the_model(data, JudgeSettings().pixel_limit) == data
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_good_images_pass_without_repairs_or_warnings(encode, kind):
-    found = decide(record(encode(kind), path=f"a/x.{kind.lower()}"), JudgeSettings())
-    assert found.rejection is None and found.findings == ()
+    assert examine(record(encode(kind), path=f"a/x.{kind.lower()}"), JudgeSettings()) == []
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
@@ -145,9 +150,9 @@ def test_the_preview_in_a_camera_raw_file_is_no_photograph(tags):
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "AVIF"])
 def test_formats_that_only_pillow_reads_are_transcoded_to_png(encode, kind):
     inspected = record(encode(kind))
-    (repair,) = decide(inspected, JudgeSettings()).findings
+    (repair,) = examine(inspected, JudgeSettings())
     assert (repair.severity, repair.reason) == ("repair", "transcoded") and kind in repair.detail
-    assert decode(Look(inspected.as_served().image_bytes)).shape == (32, 40, 3)
+    assert decode(Look(served_bytes(inspected, inspected.image_bytes))).shape == (32, 40, 3)
 
 
 def test_transparent_pixels_of_a_gif_are_reported(records):
@@ -155,7 +160,7 @@ def test_transparent_pixels_of_a_gif_are_reported(records):
     image.paste((0, 0, 0, 0), (0, 0, 20, 32))
     opaque = encoded(image.convert("RGB"), "GIF")
     inspected = records({"a/x.gif": encoded(image, "GIF"), "a/y.gif": opaque})
-    found = decide(inspected["a/x.gif"], JudgeSettings()).findings
+    found = examine(inspected["a/x.gif"], JudgeSettings())
     details = {warning.reason: warning.detail for warning in found}
     assert details["alpha"] == "50.0% of the pixels are not opaque"
     assert inspected["a/y.gif"].figures["transparency"] == 0
@@ -203,7 +208,7 @@ def test_damaged_images_pass_only_if_the_op_decodes_them_or_after_repair(
     repaired = readable = 0
     for path, entry in broken_images.items():
         inspected = record((shared_data / path).read_bytes())
-        found = decide(inspected, kept)
+        found = examine(inspected, kept)
         serves = entry["tf"].startswith("OK")
         if inspected.hidden_cost:  # it is not decoded, although the op would decode it
             assert inspected.decode_error == inspected.hidden_cost
@@ -212,8 +217,8 @@ def test_damaged_images_pass_only_if_the_op_decodes_them_or_after_repair(
             if serves:
                 height, width = entry["tf"][4:-1].split(",")[:2]
                 assert (inspected.width, inspected.height) == (int(width), int(height)), path
-        name = found.rejection.reason if found.rejection else ""
-        repairs = found.with_severity("repair")
+        name = next((each.reason for each in found if each.severity == "reject"), "")
+        repairs = [each for each in found if each.severity == "repair"]
         if serves:
             assert name in ("", "animated", "hidden_cost") and not repairs, (path, name)
             assert name != "hidden_cost" or "8eb03a3c11" in path
@@ -223,5 +228,5 @@ def test_damaged_images_pass_only_if_the_op_decodes_them_or_after_repair(
         if repairs:
             repaired += 1
             assert entry["pil"] == "OK", path
-            assert decode(Look(inspected.as_served().image_bytes)) is not None, path
+            assert decode(Look(served_bytes(inspected, inspected.image_bytes))) is not None, path
     assert repaired == readable > 40

@@ -1,6 +1,5 @@
 """Files that decode although they are damaged, and healthy ones with unusual bytes."""
 
-import dataclasses
 import re
 import struct
 
@@ -10,7 +9,7 @@ from typer.testing import CliRunner
 
 from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.header import damage
-from imgpipe.components.image_filter.judge.single_image import decide
+from imgpipe.components.image_filter.judge.examine import examine
 from imgpipe.models.settings.data import JudgeSettings
 from imgpipe.pipeline.application import app
 from imgpipe.serving.look import Look
@@ -56,14 +55,11 @@ def _checksum(data):
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 9}])
 def test_a_damaged_file_is_rejected_with_its_sign_of_damage(records, kind, damage, said, options):
     record = records({"a/x": damage(encoded(_PHOTO, kind, quality=90, **options))})["a/x"]
-    found = decide(dataclasses.replace(record), JudgeSettings())
-    assert found.rejection is not None and found.rejection.reason == "damaged"
-    assert said in found.rejection.detail
-    warned = decide(record, JudgeSettings(severity={"damaged": "warn"}))
-    assert (
-        warned.rejection is None
-        and warned.with_severity("warn")[0].detail == found.rejection.detail
-    )
+    [found] = examine(record, JudgeSettings())
+    assert (found.severity, found.reason) == ("reject", "damaged") and said in found.detail
+    warned = examine(record, JudgeSettings(severity={"damaged": "warn"}))
+    [damaged] = [each for each in warned if each.reason == "damaged"]
+    assert (damaged.severity, damaged.detail) == ("warn", found.detail)
 
 
 def _segment(marker, body):

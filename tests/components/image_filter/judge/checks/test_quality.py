@@ -1,6 +1,5 @@
 """The quality checks, tested on hand-made images with thresholds and severities."""
 
-import dataclasses
 import io
 import struct
 
@@ -11,8 +10,9 @@ from PIL import Image, ImageFilter
 
 from imgpipe.components.common.image_file.content import inspected
 from imgpipe.components.common.image_file.header import by_pillow
+from imgpipe.components.common.image_row import served_bytes
 from imgpipe.components.image_filter.judge import checks
-from imgpipe.components.image_filter.judge.single_image import decide
+from imgpipe.components.image_filter.judge.examine import examine
 from imgpipe.models.settings.data import JudgeSettings
 from imgpipe.serving.look import Look
 from tests.images import distance, encoded, exif, noise, turned
@@ -28,9 +28,9 @@ def scene(size=(160, 120), light=1.0, seed=0):
 
 
 def warned(record, settings=None):
-    found = decide(dataclasses.replace(record), settings or JudgeSettings())
-    assert found.rejection is None
-    return {warning.reason for warning in found.with_severity("warn")}
+    found = examine(record, settings or JudgeSettings())
+    assert all(each.severity != "reject" for each in found)
+    return {each.reason for each in found if each.severity == "warn"}
 
 
 @pytest.fixture
@@ -62,9 +62,7 @@ def test_each_fault_is_warned_of_and_the_image_is_kept(look, reason, image):
 
 
 def test_a_fault_that_a_setting_rejects_says_how_the_image_is_kept(look):
-    rejection = decide(
-        look(scene(light=0.25)), JudgeSettings(severity={"dark": "reject"})
-    ).rejection
+    [rejection] = examine(look(scene(light=0.25)), JudgeSettings(severity={"dark": "reject"}))
     assert rejection.remedy == "to keep them: --set judge.severity.dark=warn"
 
 
@@ -87,7 +85,7 @@ def test_transparent_pixels_are_warned_of(look):
     alpha = Image.new("L", image.size, 255)
     alpha.paste(254, (0, 0, 80, 120))
     image.putalpha(alpha)
-    (finding,) = decide(look(image), JudgeSettings()).with_severity("warn")
+    (finding,) = examine(look(image), JudgeSettings())
     assert finding.detail == "50.0% of the pixels are not opaque"
     assert "magick mogrify -background white" in finding.remedy
 
@@ -107,8 +105,8 @@ def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
     """The model turns it, so that nothing has to be reported or repaired."""
     data = encoded(scene((480, 320)), "JPEG", exif=exif(turn), quality=95)
     record = look(data, "jpg")
-    found = decide(record, JudgeSettings())
-    assert not found.with_severity("warn") and record.as_served() is record
+    assert examine(record, JudgeSettings()) == []
+    assert served_bytes(record, record.image_bytes) is record.image_bytes
     upright = Image.fromarray(turned(np.asarray(scene((480, 320))), turn))
     assert (record.width, record.height) == upright.size
     copy = look(encoded(upright, "PNG"), "png")
@@ -157,15 +155,15 @@ def many_bands(bands, bits):
     ],
 )
 def test_bands_that_are_not_used_are_said(look, data, said):
-    row = decide(look(data), JudgeSettings())
-    assert row.rejection is None and row.has("transcoded")
-    details = [one.detail for one in row.findings if one.reason == "unused_bands"]
+    found = examine(look(data), JudgeSettings())
+    assert found[0].reason == "transcoded"
+    details = [one.detail for one in found if one.reason == "unused_bands"]
     assert details == ([said] if said else [])
 
 
 @pytest.mark.parametrize("bands", [5, 8])  # Pillow would read the first three of five
 def test_a_file_with_more_than_four_bands_is_out_of_scope_in_a_sentence(look, bands):
-    found = decide(look(many_bands(bands, 8)), JudgeSettings()).rejection
+    [found] = examine(look(many_bands(bands, 8)), JudgeSettings())
     assert found.detail == f"TIFF with {bands} bands; files with at most 4 are read"
     assert "save the three bands" in found.remedy
 

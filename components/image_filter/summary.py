@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.common.image_row import TRANSCODED, Row
-from imgpipe.components.image_filter import file_clues, findings
+from imgpipe.components.common.image_row import TRANSCODED
+from imgpipe.components.image_filter import file_clues
+from imgpipe.components.image_filter.engine import JudgedImages
 from imgpipe.components.image_filter.file_clues import FileClues
-from imgpipe.components.image_filter.image_table import NOT_RELABELLED, ImageTable
+from imgpipe.components.image_filter.findings import (
+    left_out,
+    of_images,
+    of_source,
+    with_severity,
+)
 from imgpipe.models import names
-from imgpipe.models.files.image_limits import BODY_LIMIT, PIXEL_LIMIT
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.settings.given import Given
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DIVIDED_FAMILIES = "divided_families"
 #: With fewer families and single images, an accuracy on held-out images varies much by chance.
 _FEW_FAMILIES = 20
-#: The decisions of people in words, by the verdict of an override; see `_overridden` for `relabel`.
-_DECIDED = {"accept": "accepted", "reject": "rejected"}
-_HASH = 12  # characters of a hash that tell files apart
-_UNKNOWN = 20  # overrides that are named
+#: The decisions of people in words, by the verdict of an override.
+_DECIDED = {"accept": "accepted", "reject": "rejected", "relabel": "relabelled"}
 _FAMILIES_SHOWN = 10
 
 
@@ -32,8 +37,8 @@ class Overrides(TypedDict):
     """Effects of the overrides."""
 
     applied: Annotated[dict[str, int], "Number of images by verdict."]
-    relabelled: Annotated[dict[str, int], "Number of images with another label, by split."]
-    unknown: Annotated[list[str], "Hashes of overrides that match no file."]
+    relabelled_test: Annotated[int, "Number of images of test whose label a person has changed."]
+    unknown: Annotated[int, "Number of overrides that match no file."]
 
 
 class Family(TypedDict):
@@ -88,9 +93,6 @@ DataCounts = TypedDict(
             dict[str, int],
             "Kept images that the served model cannot decode, by format.",
         ],
-        "too_large": Annotated[
-            int, "Kept images of more pixels or bytes than a server takes by default."
-        ],
         "by_reason": Annotated[dict[str, int], "Number of rejected files by reason."],
         "by_split": Annotated[dict[str, dict[str, int]], "Number of images by split and class."],
         "families": Annotated[Families, "Images that belong together."],
@@ -118,7 +120,7 @@ def of_counts(counts: DataCounts) -> list[Finding]:
     return [
         *_families(counts["families"]),
         *_not_served(counts),
-        *_overridden(counts),
+        *_overridden(counts["overrides"]),
         *_file_clues(counts["file_clues"]),
     ]
 
@@ -162,7 +164,7 @@ def _families(families: Families) -> Iterator[Finding]:
         yield make_finding(
             DIVIDED_FAMILIES,
             "the folders of the source divide families: train has images of the families of "
-            f"{held_out}. A model is not judged by images of families that it has learned from",
+            f"{held_out}. A model is not judgement by images of families that it has learned from",
             title=f"train has images of the families of {held_out}",
             decides=families["divided"][names.TEST] > 0,  # folds may decide about the others
             count=sum(families["divided"].values()),
@@ -191,129 +193,112 @@ def _not_served(counts: DataCounts) -> Iterator[Finding]:
             "imgpipe.load do by themselves",
             count=total,
         )
-    large = counts["too_large"]
-    if large:
-        yield make_finding(
-            "not_served",
-            f"{large:,} of the {kept} {'has' if large == 1 else 'have'} more pixels or bytes than "
-            f"servers and predict --model take ({PIXEL_LIMIT:,} pixels, "
-            f"{BODY_LIMIT >> 20} MiB)",
-            ["resize such images, also before they are sent"],
-            count=large,
-        )
 
 
-def _overridden(counts: DataCounts) -> Iterator[Finding]:
+def _overridden(overrides: Overrides) -> Iterator[Finding]:
     """Count the decisions of people: `a person has decided about 2 images: 1 accepted, 1 rejected`.
 
-    Labels of test that were not overridden are counted, too.
+    The labels of test among them are counted by themselves, because the test accuracy depends on
+    them.
     """
-    applied = dict(counts["overrides"]["applied"])
-    relabelled = counts["overrides"]["relabelled"]
-    kept_labels = applied.pop(NOT_RELABELLED, 0)
-    clauses = []
+    applied = overrides["applied"]
     if applied:
         images = plural(sum(applied.values()), "image")
-        splits = ", ".join(f"{n:,} of {split}" for split, n in relabelled.items() if n)
-        words = {**_DECIDED, "relabel": f"relabelled ({splits})" if splits else "relabelled"}
-        parts = [f"{number:,} {words[verdict]}" for verdict, number in applied.items()]
-        clauses.append(f"a person has decided about {images}: {', '.join(parts)}")
-    if kept_labels:
-        images = plural(kept_labels, "test image was", "test images were")
-        clauses.append(f"{images} not relabelled, because labels of test never change")
-    if clauses:
-        yield make_finding("overridden", "", title="; ".join(clauses), decides=True)
-    unknown = counts["overrides"]["unknown"]
+        parts = [f"{number:,} {_DECIDED[verdict]}" for verdict, number in applied.items()]
+        of_test = plural(overrides["relabelled_test"], "label")
+        end = f" ({of_test} of test)" if overrides["relabelled_test"] else ""
+        title = f"a person has decided about {images}: {', '.join(parts)}{end}"
+        yield make_finding("overridden", "", title=title, decides=True)
+    unknown = overrides["unknown"]
     if unknown:
-        matches = plural(len(unknown), "override does", "overrides do")
+        matches = plural(unknown, "override does", "overrides do")
         yield make_finding(
             "unknown_override",
-            f"{matches} not match any file ({', '.join(key[:_HASH] for key in unknown[:_UNKNOWN])}"
-            f"{', …' if len(unknown) > _UNKNOWN else ''}): the image was changed or removed",
+            f"{matches} not match any file: the image was changed or removed",
             ["delete the entry from the overrides file, or update its hash"],
-            count=len(unknown),
+            count=unknown,
         )
 
 
-def summarise(images: ImageTable, given: Given, notes: Sequence[Finding]) -> DataSummary:
+def summarise(judgement: JudgedImages, given: Given, notes: Sequence[Finding]) -> DataSummary:
     """Count the images, and say what was found out about them.
 
     Args:
-        images: All images of the source.
+        judgement: All images of the source.
         given: What ImageFilter gets.
         notes: Notes of the source, most of them about files that were not read as images.
     """
-    counts = _counts(images, given, notes)
-    by_class = Counter(row.label for row in images.kept)
+    counts = _counts(judgement, given, notes)
+    kept = judgement.images[judgement.images["reason"] == ""]
     listed = [
-        *findings.of_images("rejected", images.rejected),
-        *findings.of_images("repaired", images.repaired),
-        *findings.of_images("warned", images.warned),
-        *findings.of_source(notes, by_class),
+        *of_images("rejected", with_severity(judgement.findings, "reject")),
+        *of_images("repaired", with_severity(judgement.findings, "repair")),
+        *of_images("warned", with_severity(judgement.findings, "warn")),
+        *of_source(notes, kept["label"].value_counts().to_dict()),
         *of_counts(counts),
-        *images.families.findings,
+        *judgement.notes,
     ]
     return {**counts, "findings": listed}
 
 
-def _counts(images: ImageTable, given: Given, notes: Sequence[Finding]) -> DataCounts:
-    left_out = findings.left_out(notes)
+def _counts(judgement: JudgedImages, given: Given, notes: Sequence[Finding]) -> DataCounts:
+    images = judgement.images
+    kept = images[images["reason"] == ""]
+    not_read = left_out(notes)
     by_split = {split: dict.fromkeys(given.facts.vocabulary, 0) for split in names.SPLITS}
-    by_place = Counter((row.split, row.label) for row in images.kept)
-    for (split, label), count in sorted(by_place.items()):
-        by_split[split][label] = count
-    transcoded = Counter(row.format for row in images.kept if row.has(TRANSCODED))
+    for (split, label), count in kept.groupby(["split", "label"]).size().items():
+        by_split[split][label] = int(count)
+    rejected = images[images["reason"] != ""]
+    repaired = kept[kept["repairs"] == TRANSCODED]
     return {
-        "found": len(images.rows) + sum(left_out.values()),
-        "left_out": left_out,
-        "in": len(images.rows),
-        "kept": by_place.total(),
-        "rejected": len(images.rejected),
-        "repaired": len(images.repaired),
-        "transcoded": dict(sorted(transcoded.items())),
-        "too_large": sum(
-            row.pixels > PIXEL_LIMIT or row.byte_size > BODY_LIMIT for row in images.kept
-        ),
-        "by_reason": _by_reason(images.rejected),
+        "found": len(images) + sum(not_read.values()),
+        "left_out": not_read,
+        "in": len(images),
+        "kept": len(kept),
+        "rejected": len(rejected),
+        "repaired": len(repaired),
+        "transcoded": _counted(repaired["format"]),
+        "by_reason": _counted(rejected["reason"]),
         "by_split": by_split,
-        "families": _counted_families(images),
-        "file_clues": file_clues.clues_of(images.kept),
-        "overrides": _overrides(images, given),
+        "families": _counted_families(kept, judgement.alike_apart),
+        "file_clues": file_clues.clues_of(kept),
+        "overrides": _overrides(judgement, given),
     }
 
 
-def _overrides(images: ImageTable, given: Given) -> Overrides:
+def _counted(values: pd.Series) -> dict[str, int]:
+    """Return the number of each value, by the order of the values."""
+    return {str(value): int(count) for value, count in values.value_counts().sort_index().items()}
+
+
+def _overrides(judgement: JudgedImages, given: Given) -> Overrides:
     """Count the effects of the overrides."""
     # A decision about an image is one, however many identical files there are.
-    applied = {(effect["reason"], effect["image_hash"]): effect for effect in images.reviewed}
-    relabelled = Counter(row.split for row in images.kept if row.label != row.source_label)
-    hashes = [effect["image_hash"] for effect in images.reviewed]
-    matched = {entry for key in hashes for entry in given.facts.decisions_about(key)}
+    decided = judgement.images[judgement.images["verdict"] != ""].drop_duplicates("image_hash")
+    kept = judgement.images[judgement.images["reason"] == ""]
+    is_relabelled = kept["label_index"] != kept["source_index"]
     return {
-        "applied": _by_reason(applied.values()),
-        "relabelled": {split: relabelled[split] for split in names.SPLITS},
-        "unknown": sorted(
-            {each.image_hash for each in given.facts.decisions if each not in matched}
-        ),
+        "applied": _counted(decided["verdict"]),
+        "relabelled_test": int((is_relabelled & (kept["split"] == names.TEST)).sum()),
+        "unknown": len({each.image_hash for each in given.facts.decisions}) - len(decided),
     }
 
 
-def _counted_families(images: ImageTable) -> Families:
+def _counted_families(kept: pd.DataFrame, alike_apart: int) -> Families:
     """Count the images of families."""
-    sizes = Counter(row.group for row in images.kept if row.group)
-    independent = Counter(split for _, split in {(row.family, row.split) for row in images.kept})
-    divided = Counter(row.split for row in images.kept if row.seen_family)
-    # A family of which one image is kept, as beside its rejected copies, joins nothing.
-    several = Counter({name: count for name, count in sizes.items() if count > 1})
-    largest = sorted(several.items(), key=lambda item: (-item[1], item[0]))
+    sizes = kept.loc[kept["group"] != "", "group"].value_counts()
+    several = sizes[sizes > 1]  # one beside rejected copies joins nothing
+    largest = sorted(several.items(), key=lambda item: (-item[1], item[0]))[:_FAMILIES_SHOWN]
+    independent = kept.groupby("split")["family"].nunique()
+    divided = kept.loc[kept["seen_family"], "split"].value_counts()
     return {
-        "found": any(row.is_family for row in images.kept),
+        "found": bool(kept["is_family"].any()),
         "families": len(several),
-        "images": several.total(),
-        "examples": [{"name": name, "images": count} for name, count in largest[:_FAMILIES_SHOWN]],
-        "independent": {split: independent[split] for split in names.SPLITS},
-        "divided": {split: divided[split] for split in (names.VALIDATION, names.TEST)},
-        "alike_apart": images.families.alike_apart,
+        "images": int(several.sum()),
+        "examples": [{"name": name, "images": int(count)} for name, count in largest],
+        "independent": {split: int(independent.get(split, 0)) for split in names.SPLITS},
+        "divided": {split: int(divided.get(split, 0)) for split in (names.VALIDATION, names.TEST)},
+        "alike_apart": alike_apart,
     }
 
 
@@ -329,7 +314,3 @@ def check_conservation(summary: DataSummary, ingested: int | None) -> None:
             f"images were lost in the filter: {ingested} ingested, {summary['in']} read, "
             f"{summary['kept']} kept + {summary['rejected']} rejected; this is a defect"
         )
-
-
-def _by_reason(rows: Iterable[Row]) -> dict[str, int]:
-    return dict(sorted(Counter(row["reason"] for row in rows).items()))
