@@ -54,8 +54,9 @@ def test_every_file_is_counted(drawn: Path, first: Any):
 
 def test_quarantine_keeps_the_bytes_of_rejected_files(case: Case, drawn: Path, first: Any):
     quarantine = newest_artifact(case.out, "ImageFilter", "quarantine")
-    lines = (quarantine / "manifest.jsonl").read_text().splitlines()
-    rejects = [json.loads(line) for line in lines]
+    lines = (quarantine / "findings.jsonl").read_text().splitlines()
+    findings = [json.loads(line) for line in lines]
+    rejects = [finding for finding in findings if finding["severity"] == "reject"]
     assert len(rejects) == first.result["data"]["rejected"]
     for reject in rejects:
         kept = (quarantine / reject["stored"]).read_bytes()

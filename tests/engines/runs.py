@@ -48,7 +48,9 @@ def read(out: Path) -> dict[str, Any]:
         return [example for split in names.SPLITS for example in iterate(uri, split)]
 
     quarantine = newest_artifact(out, "ImageFilter", "quarantine")
-    rejects = [json.loads(x) for x in (quarantine / "manifest.jsonl").read_text().splitlines()]
+    lines = (quarantine / "findings.jsonl").read_text().splitlines()
+    findings = [json.loads(line) for line in lines]
+    rejects = [finding for finding in findings if finding["severity"] == "reject"]
     bank = examples("FeatureBank", "features")
     return {
         "ingested": sorted(map(serialise, examples("ImageExampleGen", "examples"))),
