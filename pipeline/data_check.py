@@ -91,7 +91,7 @@ def check(config: Settings) -> Check:
 def _cache(config: Settings) -> str:
     """Return the folder of the inspection cache; "" for none.
 
-    A check uses that of an output folder that exists, and makes no folder that was not asked for.
+    A check uses that of an output folder that is named and exists; it makes no folder.
     """
     cache = config.places.judge
     is_used = config.judge.store or (os.access(cache, os.W_OK) and _is_chosen(config))
@@ -167,7 +167,7 @@ def _accepted_schema(config: Settings) -> Path | None:
 
 
 def _is_chosen(config: Settings) -> bool:
-    """Return whether somebody chose the output folder: that with the usual name may be another."""
+    """Return whether the output folder is named; the usual one may be of other images."""
     return "out" in config.run.model_fields_set
 
 

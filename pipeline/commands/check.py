@@ -21,7 +21,6 @@ _EXAMPLES = """Examples:\n
   imgpipe check photos\n
   imgpipe check photos.zip --html page.html\n
   imgpipe check photos --out imgpipe-out\n
-  imgpipe check log:logs/requests\n
   imgpipe check photos --set gate.min_train=20 --json -
 """
 
