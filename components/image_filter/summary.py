@@ -164,7 +164,7 @@ def _families(families: Families) -> Iterator[Finding]:
         yield make_finding(
             DIVIDED_FAMILIES,
             "the folders of the source divide families: train has images of the families of "
-            f"{held_out}. A model is not judgement by images of families that it has learned from",
+            f"{held_out}. A model is not judged by images of families that it has learned from",
             title=f"train has images of the families of {held_out}",
             decides=families["divided"][names.TEST] > 0,  # folds may decide about the others
             count=sum(families["divided"].values()),
