@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from typing_extensions import TypedDict
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 INGEST_SUMMARY: Final = "ingest.json"
-#: Reasons of `ImageRow.problem`: several labels, splits or groups for one file, a label that is
+#: Reasons of a `Problem`: several labels, splits or groups for one file, a label that is
 #: not in `data.classes`, and a group whose images are in several splits of the source.
 TWO_LABELS = "two_labels"
 TWO_SPLITS = "two_splits"
@@ -41,6 +41,13 @@ _OF_READ: Final = (
     *(names.LABEL, names.LABEL_INDEX, names.SPLIT, names.PATH, names.IMAGE_HASH, names.GROUP),
 )
 OF_KEPT: Final = (*_OF_READ, names.REPAIRS, names.FAMILY)
+
+
+class Problem(NamedTuple):
+    """Why a source rejects an image."""
+
+    reason: str
+    detail: str
 
 
 class PlacedImage(TypedDict):
@@ -92,7 +99,8 @@ class ImageRow(Content):
         group: The group that the source gives; "" for none. Images of one group share a split.
         byte_size: Number of bytes of the file.
         read_error: Why the file could not be read.
-        problem: "<reason>: <detail>" when the source rejects the file.
+        problem: Reason for which the source rejects the file; "" if it does not.
+        problem_detail: What it says about that.
         image_bytes: The encoded file, which no table has.
     """
 
@@ -105,6 +113,7 @@ class ImageRow(Content):
     byte_size: int = 0
     read_error: str = ""
     problem: str = ""
+    problem_detail: str = ""
     image_bytes: bytes = field(default=b"", repr=False)
 
 

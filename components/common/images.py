@@ -37,7 +37,7 @@ _HASHES: Final = "perceptual_hash"
 READ: Final[Mapping[str, type]] = {
     **dict.fromkeys(("path", "label", "split", "image_hash", "group"), str),
     **dict.fromkeys(("label_index", "byte_size"), int),
-    **dict.fromkeys(("read_error", "problem"), str),
+    **dict.fromkeys(("read_error", "problem", "problem_detail"), str),
     # The header of the file, and its content.
     **dict.fromkeys(("width", "height", "channels", "frames", "jpeg_tables", "captured"), int),
     **dict.fromkeys(("format", "mode", "subsampling", "camera", "hidden_cost"), str),

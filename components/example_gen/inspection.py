@@ -88,7 +88,8 @@ def inspect(
             byte_size=len(data),
             read_error=read_error,
             group=item.group or "",
-            problem=item.problem,
+            problem=item.problem.reason if item.problem else "",
+            problem_detail=item.problem.detail if item.problem else "",
             image_bytes=data,
             **field_values(content),
         )

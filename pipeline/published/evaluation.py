@@ -131,7 +131,8 @@ def _usable(inspected: Iterable[ImageRow], excluded: NotEvaluated) -> Iterator[I
     """Yield the images that can be judged, and note the others."""
     for image in inspected:
         progress.advance(1, "images")
-        error = image.problem or image.read_error or ("" if image.converted else image.decode_error)
+        refused = "" if image.converted else image.decode_error
+        error = image.problem_detail or image.read_error or refused
         if error:
             why = error.splitlines()[0]
             excluded.undecodable.append(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from imgpipe.components.common.image_row import Problem
 from imgpipe.components.example_gen.notes import Notes
 from imgpipe.models.files import regular_files
 from imgpipe.models.finding import Finding
@@ -27,7 +28,7 @@ from imgpipe.models.machine.process import computed_ahead
 KEY_BYTES: Final = 32
 #: Largest size in bytes of a file that is read (256 MiB). Folders of images may contain videos.
 BYTE_LIMIT: Final = 1 << 28
-_UNREADABLE: Final = "unreadable: "  # begins the problem of an item that no reader has
+_UNREADABLE: Final = "unreadable"  # the problem of an item that no reader has
 _HASH_THREADS: Final = 8  # reading waits for the disk, and hashing releases the interpreter lock
 _AHEAD: Final = 128  # items that are hashed or wait for their turn
 
@@ -42,7 +43,7 @@ class Item:
         split: Split that the source gives; None when it is to be assigned.
         sha256: Hex digest of the content; "" when it is not hashed or not readable.
         group: Images of one group (a person, a film) share a split; None for no group.
-        problem: "<reason>: <detail>" when the source rejects this item.
+        problem: Why the source rejects this item; None if it does not.
         version: Checksum by the store's listing; "" when the content has to be hashed.
         part: Where in a file the image is, in the form of the reader; "" for a file of its own.
     """
@@ -52,14 +53,19 @@ class Item:
     split: str | None = None
     sha256: str = ""
     group: str | None = None
-    problem: str = ""
+    problem: Problem | None = None
     version: str = ""
     part: str = ""
 
     @classmethod
     def unreadable(cls, path: str, why: str) -> Item:
         """Return an item that the source names and that no reader has."""
-        return cls(path, problem=_UNREADABLE + why)
+        return cls(path, problem=Problem(_UNREADABLE, why))
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether no reader has this item."""
+        return self.problem is not None and self.problem.reason == _UNREADABLE
 
     @property
     def content(self) -> str:
@@ -91,8 +97,8 @@ class Reader(abc.ABC):
         Raises:
             OSError: The content cannot be read; it says why.
         """
-        if item.problem.startswith(_UNREADABLE):
-            raise OSError(item.problem.removeprefix(_UNREADABLE))
+        if item.problem is not None and item.is_unreadable:
+            raise OSError(item.problem.detail)
         return self._read(item)
 
     @abc.abstractmethod
@@ -129,7 +135,7 @@ class FileReader(Reader):
 
     def digest(self, item: Item) -> str:
         """Hash a file piece by piece; see `Reader.digest`."""
-        if item.part or item.problem.startswith(_UNREADABLE):
+        if item.part or item.is_unreadable:
             return super().digest(item)
         return regular_files.sha256(self._file(item.path), BYTE_LIMIT)
 

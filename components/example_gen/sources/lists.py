@@ -80,8 +80,9 @@ def list_rows(spec: str, options: DataSettings) -> Listing:
             raise tables.not_read(spec, f"row {number} has no path")
         item = files.item(tables.cell_text(path), number)
         rows.append(SourceRow(f"row {number}", item, label, split, group))
-    if all(row.item.problem for row in rows):
-        first = rows[0].item.problem.partition(": ")[2]
+    problems = [row.item.problem for row in rows]
+    if all(problems) and problems[0] is not None:
+        first = problems[0].detail
         raise ConfigError(
             f"data source {spec!r}: none of its {len(files.items):,} files exists below "
             f"{files.root!r} (first: {first}). Paths start at the folder of the list, or at "

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from imgpipe.components.common.formatting import join_names, plural
-from imgpipe.components.common.image_row import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES
+from imgpipe.components.common.image_row import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES, Problem
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.example_gen.sources.images import Images, Item, Listing
 from imgpipe.models import names
@@ -166,7 +166,7 @@ def _within(item: Item, classes: Sequence[str]) -> Item:
     if item.label is None or item.label in classes or item.problem:
         return item
     detail = f"label {item.label!r} is not in data.classes ({join_names(classes, 8)})"
-    return replace(item, problem=f"{OUTSIDE_CLASSES}: {detail}")
+    return replace(item, problem=Problem(OUTSIDE_CLASSES, detail))
 
 
 def _one_split_a_group(items: Sequence[Item]) -> Sequence[Item]:
@@ -192,4 +192,4 @@ def _in_split(item: Item, splits: Mapping[str, str]) -> Item:
     detail = (
         f"group {item.group!r} is in {stays} too ({splits[stays]}); this one is in {item.split}"
     )
-    return replace(item, problem=f"{GROUP_ACROSS_SPLITS}: {detail}")
+    return replace(item, problem=Problem(GROUP_ACROSS_SPLITS, detail))

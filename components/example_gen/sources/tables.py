@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from imgpipe.components.common.formatting import join_names, plural
-from imgpipe.components.common.image_row import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
+from imgpipe.components.common.image_row import TWO_GROUPS, TWO_LABELS, TWO_SPLITS, Problem
 from imgpipe.components.common.splits import are_splits, split_of, split_word
 from imgpipe.components.example_gen.notes import Notes
 from imgpipe.components.example_gen.sources.images import Item, Listing
@@ -222,9 +222,9 @@ def _with_cells(item: Item, rows: Sequence[tuple[str, tuple[str, ...]]]) -> Item
             places.setdefault(cells[number], place)
         places.pop("", None)
         values.append(next(iter(places)) if len(places) == 1 else None)
-        if len(places) > 1 and not problem:
+        if len(places) > 1 and problem is None:
             in_rows = (f"{value!r} ({place})" for value, place in places.items())
-            problem = f"{reason}: listed as {' and '.join(in_rows)}"
+            problem = Problem(reason, f"listed as {' and '.join(in_rows)}")
     split, group, label = values
     return Item(item.path, label, split, group=group, problem=problem, part=item.part)
 

@@ -42,12 +42,11 @@ def _found(
 ) -> Iterator[ImageFinding]:
     is_used = override is not None and override.verdict != "reject"
     if override is not None and override.verdict == "relabel":
-        is_solved = files.is_about_label(row.problem)
         row = dataclasses.replace(
             row,
             label=override.label,
             label_index=override.label_index,
-            problem="" if is_solved else row.problem,
+            problem="" if row.problem in files.ABOUT_LABEL else row.problem,
         )
     for check in CHECKS:
         is_skipped = is_used and "ignore" in check.may_be

@@ -23,8 +23,8 @@ from imgpipe.components.common.image_row import (
 from imgpipe.components.image_filter.judge.check import CheckResult, check
 from imgpipe.models import names
 
-_ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
-#: Problems that another label for the file does not solve.
+#: Problems that another label for the file solves, and those that it does not solve.
+ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
 _BITS = 8  # that a model is given of each band of a pixel
 #: Bands that are used, by Pillow's mode. It reads a file of four bands without alpha as RGB.
@@ -35,11 +35,6 @@ _TO_8_BITS = "store the image with 8 bits per channel, scaled to the range of it
 _TO_THREE_BANDS = (
     "save the three bands that you want as an RGB image; until then the first three are used"
 )
-
-
-def is_about_label(problem: str) -> bool:
-    """Return whether another label for the file solves the problem."""
-    return problem.partition(": ")[0] in _ABOUT_LABEL
 
 
 @check(
@@ -158,10 +153,7 @@ def animated(image: ImageRow, _: object) -> CheckResult:
 @check("header", "correct the source (manifest, folders) or [data] in the configuration")
 def source_problem(image: ImageRow, _: object) -> CheckResult:
     """Problems that the source reports, with the reason that it gives."""
-    if not image.problem:
-        return None
-    reason, _, detail = image.problem.partition(": ")
-    return ImageFinding(reason, detail)
+    return ImageFinding(image.problem, image.problem_detail) if image.problem else None
 
 
 @check(

@@ -155,9 +155,9 @@ def test_rows_that_contradict_each_other_are_problems_by_name(folder):
     ]
     images = read_source(write(folder, ROWS + more))
     assert {i.path: i.problem for i in images.items} == {
-        "x/1.jpg": "two_labels: listed as 'cat' (row 2) and 'dog' (row 5)",
-        "x/2.jpg": "two_splits: listed as 'validation' (row 3) and 'train' (row 6)",
-        "y/3.jpg": "",
+        "x/1.jpg": ("two_labels", "listed as 'cat' (row 2) and 'dog' (row 5)"),
+        "x/2.jpg": ("two_splits", "listed as 'validation' (row 3) and 'train' (row 6)"),
+        "y/3.jpg": None,
     }
     assert [(i.label, i.group) for i in images.items] == [
         (None, "ann"),

@@ -41,8 +41,8 @@ def test_a_pattern_that_matches_no_path_is_refused():
 def test_labels_outside_the_classes_are_named_and_missing_ones_noted():
     found = found_in(Item("a/1", "a"), Item("q/2", "q"), classes=("b", "a"))
     assert found.classes == ("a", "b")
-    assert found.items[0].problem == ""
-    assert found.items[1].problem == ("outside_classes: label 'q' is not in data.classes (a, b)")
+    assert found.items[0].problem is None
+    assert found.items[1].problem == ("outside_classes", "label 'q' is not in data.classes (a, b)")
     assert noted(found) == [("empty_class", "b")]
 
 
@@ -57,7 +57,8 @@ def test_training_items_of_a_group_that_is_also_in_validation_are_a_problem():
     assert [item.split for item in found.items] == [
         *("train", "validation", "validation", "train", "train")
     ]
-    assert found.items[0].problem.startswith("group_across_splits: group 'g' is in validation too")
+    reason, detail = found.items[0].problem
+    assert reason == "group_across_splits" and detail.startswith("group 'g' is in validation too")
     assert not any(item.problem for item in found.items[1:])
 
 

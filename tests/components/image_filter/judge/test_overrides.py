@@ -7,7 +7,6 @@ import pytest
 
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.checks import obstacle
-from imgpipe.components.image_filter.judge.checks.files import is_about_label
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.settings.override import Override
 
@@ -116,6 +115,4 @@ def test_a_first_entry_is_appended_and_a_later_one_replaces_it(file):
 @pytest.mark.parametrize("reason", ["two_splits", "two_groups", "group_across_splits"])
 def test_another_label_is_no_remedy_for_a_problem_of_splits_or_groups(reason):
     assert "correct the list" in obstacle(reason, "correct the list", relabel=True)
-    assert not is_about_label(f"{reason}: listed as 'p0' (row 1) and 'p9' (row 2)")
-    assert is_about_label("two_labels: listed as 'cat' (row 2) and 'dog' (row 5)")
     assert obstacle("two_labels", "correct the list", relabel=True) == ""
