@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from imgpipe.components.common.image_file import header
-from imgpipe.components.common.image_file.header import damage
+from imgpipe.components.common.image_file.damage import damage
 from imgpipe.serving.look import Look
 from imgpipe.serving.server import limits
 from imgpipe.serving.server.rest import json_tensors

@@ -8,42 +8,31 @@ therefore has to convert it in the same way, which the commands and the Python f
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import numpy as np
-from PIL import TiffImagePlugin
 
+from imgpipe.components.common.image_file.damage import MOST_BANDS, damage, unread
 from imgpipe.components.common.image_file.header import (
     Header,
+    alpha_channel,
     as_png,
     by_pillow,
     converted_formats,
-    damage,
-    pillow,
+    no_memory,
     probe,
 )
 from imgpipe.components.common.image_file.pixels import Pixels, measure, perceptual_hashes
-from imgpipe.components.common.image_file.unread import MOST_BANDS, unread
 from imgpipe.models import names, preprocess
-from imgpipe.models.errors import ResourceError, first_line
 from imgpipe.serving.look import Look
 
 #: Pillow's modes of grey images.
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 #: Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
 _COLOURED = 0.016
-_WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_DEPTH = 24  # place of the depth in a PNG file
-_BITS_PER_SAMPLE = 258  # TIFF 6.0, page 29
-_SAMPLES_PER_PIXEL = 277  # TIFF 6.0, page 39
-_COUNTED_BANDS, _COUNTED_BITS = 65_535, 255  # at most
-_BIG_TIFF = 43  # version in the header
-_HEADER, _BIG_HEADER = 8, 16  # bytes
 
 
 def for_the_model(data: bytes, pixel_limit: int) -> bytes:
@@ -86,8 +75,6 @@ class Content(Header):
             is read, or was not to be decoded.
         remedy: What to do about such a file, if it is not what is said of all.
         damage: Sign that the pixels of a readable file are wrong; "" for none.
-        bands: Number of bands of a TIFF file; otherwise 0.
-        bits: Bits of each channel of a PNG or TIFF file; otherwise 0.
         is_grey: Whether the pixels are grey, even if they are stored with colour channels.
         figures: Values by measurement, rounded to 32 bits as an Example stores them; empty when
             the file was not decoded.
@@ -99,8 +86,6 @@ class Content(Header):
     unread: str = ""
     remedy: str = ""
     damage: str = ""
-    bands: int = 0
-    bits: int = 0
     is_grey: bool = False
     figures: Mapping[str, float] = field(default_factory=lambda: NOT_MEASURED)
     perceptual_hash: bytes = field(default=b"", repr=False)
@@ -151,46 +136,25 @@ def inspected(look: Look, pixel_limit: int) -> Content:
         pixel_limit: Largest number of pixels, according to the header, that is decoded.
     """
     header = probe(look, pixel_limit)
-    bands, bits = _bands_and_bits(look.data)
-    content = Content(**field_values(header), bands=bands, bits=bits)
+    content = Content(**field_values(header))
     why = header.hidden_cost or _why_not_decoded(header, look.pixels, pixel_limit)
+    if header.hidden_cost or header.pixels > pixel_limit or not look.data:
+        content.decode_error = why or look.refusal(converted_formats())
+        return content
     values = None
     if not why:
         values = decode(look)
         content.damage = damage(look, header.format, is_decoded=values is not None)
-    if values is not None:
-        return content.measured(values, look.data)
-    content.decode_error = why or look.refusal(converted_formats())
-    if header.hidden_cost or header.pixels > pixel_limit or not look.data:
-        return content
-    image, said = by_pillow(look)
-    if image is None or bands > MOST_BANDS:
-        reason, why, remedy = unread(look, header.format, bands, said)
-        return dataclasses.replace(content, unread=reason, decode_error=why, remedy=remedy)
-    content.converted = said
-    # Writing it as PNG and decoding that gives the same pixels.
-    return content.measured(np.asarray(image), look.data)
-
-
-def _bands_and_bits(data: bytes) -> tuple[int, int]:
-    """Return the number of bands of a TIFF file, and the bits of each channel; 0 if unknown.
-
-    Pillow opens hardly any TIFF file with more than four bands, and says nothing of the lower bits
-    of the colours of TIFF and PNG.
-    """
-    if data.startswith(_PNG):
-        return 0, int.from_bytes(data[_PNG_DEPTH : _PNG_DEPTH + 1])
-    try:
-        size = _BIG_HEADER if _BIG_TIFF in data[2:4] else _HEADER
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:size])
-        with io.BytesIO(data) as file:
-            file.seek(tags.next)
-            tags.load(file)
-        bits = tags.get(_BITS_PER_SAMPLE, (1,))
-        bands = int(tags.get(_SAMPLES_PER_PIXEL, 1))
-        return min(bands, _COUNTED_BANDS), min(int(max(bits)), _COUNTED_BITS)
-    except Exception:  # Pillow raises exceptions of any type for broken files
-        return 0, 0
+    if values is None:
+        image, said = by_pillow(look)
+        if image is None or header.bands > MOST_BANDS:
+            content.unread, content.decode_error, content.remedy = unread(look, header, said)
+            return content
+        # Writing it as PNG and decoding that gives the same pixels.
+        values = np.asarray(image)
+        content.converted = said
+        content.decode_error = why or look.refusal(converted_formats())
+    return content.measured(values, look.data)
 
 
 def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:
@@ -220,41 +184,6 @@ def decode(look: Look) -> np.ndarray | None:
             pixels: np.ndarray = preprocess.decode(tf.constant(look.data)).numpy()
             return pixels
     except tf.errors.ResourceExhaustedError as error:
-        raise _no_memory(error) from error
+        raise no_memory(error) from error
     except tf.errors.OpError:
         return None
-
-
-def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
-    """Read the alpha channel of an encoded file, uint8 [H, W]; None where there is none to read.
-
-    `kind` and `mode` are Pillow's names of the file format and of the mode. Raises ResourceError
-    without enough memory.
-    """
-    import tensorflow as tf
-
-    # The transparency of a palette is in the chunk tRNS, before the pixels (PNG 3rd edition, 5.6).
-    chunk = kind == "PNG" and b"tRNS" in data[: max(data.find(b"IDAT"), 0)]
-    if mode not in _WITH_ALPHA and kind != "GIF" and not chunk:
-        return None
-    try:
-        if kind == "PNG":  # Pillow ignores the transparent colour of 16 bits per channel
-            with tf.device("cpu"):
-                return np.asarray(tf.io.decode_png(tf.constant(data), channels=4)[..., 3])
-        with pillow(data) as image:
-            # Opening a file does not decode it, so that opaque files take little time.
-            if mode not in _WITH_ALPHA and "transparency" not in image.info:
-                return None
-            return np.asarray(image.convert("RGBA").getchannel("A"))
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        raise _no_memory(error) from error
-    except Exception:  # Pillow's plugins raise exceptions of any type for broken files
-        return None
-
-
-def _no_memory(error: BaseException) -> ResourceError:
-    """Return the error of an image that may well be decoded another time."""
-    return ResourceError(
-        f"there is not enough memory to decode an image ({first_line(error)}). End other programs, "
-        "or lower judge.pixel_limit, and run again"
-    )

@@ -1,13 +1,8 @@
-"""What the libraries of the formats say of an image file: its header, and signs of damage.
+"""What Pillow says of an image file: its header, its alpha channel, and its pixels.
 
 The size is known before a decoder allocates memory for it, which protects against decompression
 bombs. `Look` reads it as the serving op does, Pillow with its plugins. When the two differ, as for
 a file that is valid in two formats, the larger size is used.
-
-The serving op passes over libjpeg's warnings, after which pixels are grey or at a wrong place. It
-refuses a PNG with a wrong checksum, at which Pillow, which is asked then, does not look. It shows
-the part of a GIF before the damage, at which Pillow stops. In files of other formats no damage is
-looked for.
 """
 
 from __future__ import annotations
@@ -17,16 +12,16 @@ import contextlib
 import dataclasses
 import functools
 import io
-import re
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import simplejpeg
-from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
+import numpy as np
+from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
+from imgpipe.models.errors import ResourceError, first_line
 from imgpipe.serving.look import HEIC, Look
 from imgpipe.serving.pillow_pixels import eight_bits, upright
 
@@ -49,24 +44,19 @@ _DNG_VERSION = 50706
 _MAKE = 271  # who made the camera
 #: What `by_pillow` says of a file whose photograph Pillow cannot read.
 ONLY_PREVIEW = "all that can be read is its preview"
-_UNIDENTIFIED = "unknown image format"
+#: What is said of bytes that are no image for Pillow, which names an address in memory.
+UNIDENTIFIED = "unknown image format"
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 #: Names of the subsampling by the number that Pillow gives it; -1 is none that it knows.
 _SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
-#: What libjpeg says when the pixels are wrong (`jerror.h`). Its other warnings are about headers or
-#: a missing marker at the end; its errors are about kinds of JPEG that the op may know.
-_WRONG_PIXELS = ("Corrupt JPEG data", "Inconsistent progression sequence")
-_LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-#: Different bytes among those that a camera pads the pixels with, up to the marker of the end.
-#: Pixels that were decoded at the wrong place leave bytes of any value.
-_PADDING = 2
-_END = b"\xff\xd9"
-_FIRST_SCAN = b"\xff\xda"
-# JPEG markers (ITU-T T.81, table B.1)
-_APP0 = 0xE0
-_APP15 = 0xEF
-_COMMENT = 0xFE
-_SCAN = 0xDA
+_WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH = 24  # place of the depth in a PNG file
+_BITS_PER_SAMPLE = 258  # TIFF 6.0, page 29
+_SAMPLES_PER_PIXEL = 277  # TIFF 6.0, page 39
+_COUNTED_BANDS, _COUNTED_BITS = 65_535, 255  # at most
+_BIG_TIFF = 43  # version in the header
+_HEADER, _BIG_HEADER = 8, 16  # bytes
 _lock = threading.Lock()  # Pillow's limit and Python's warning filters are global to the process
 
 
@@ -85,6 +75,8 @@ class Header:
     camera: str = ""  # model of the camera, or its make if that is all that is known
     captured: int = 0  # moment of the photograph by the clock of the camera, in seconds
     hidden_cost: str = ""  # why the file must not be decoded, whatever its size in pixels is
+    bands: int = 0  # of a TIFF file; otherwise 0
+    bits: int = 0  # of each channel of a PNG or TIFF file; otherwise 0
 
     @property
     def pixels(self) -> int:
@@ -145,7 +137,8 @@ def probe(look: Look, pixel_limit: int) -> Header:
         ''
     """
     width, height = look.size
-    declared = Header(width=width, height=height, format=look.format)
+    bands, bits = _bands_and_bits(look.data)
+    declared = Header(width=width, height=height, format=look.format, bands=bands, bits=bits)
     if look.hidden_cost:  # Pillow would expand the texts of a PNG
         why = f"not decoded: it has {look.hidden_cost}"
         return dataclasses.replace(declared, hidden_cost=why)
@@ -153,17 +146,19 @@ def probe(look: Look, pixel_limit: int) -> Header:
         return declared
     try:
         with pillow(look.data) as image:
-            return _described(image, look.size)
+            return _described(image, declared)
     except Exception:  # plugins raise anything from SyntaxError to struct.error
         return declared
 
 
-def _described(image: Image.Image, size: tuple[int, int]) -> Header:
+def _described(image: Image.Image, declared: Header) -> Header:
     kind = image.format or ""
     kind = "JPEG" if kind in _SAME_AS_JPEG else kind
-    width, height = max(image.size, size, key=lambda sides: sides[0] * sides[1])
+    sizes = (image.size, (declared.width, declared.height))
+    width, height = max(sizes, key=lambda sides: sides[0] * sides[1])
     camera, captured = _camera_and_moment(image)
-    return Header(
+    return dataclasses.replace(
+        declared,
         width=width,
         height=height,
         channels=_PALETTE_CHANNELS.get(image.mode, len(image.getbands())),
@@ -175,6 +170,27 @@ def _described(image: Image.Image, size: tuple[int, int]) -> Header:
         camera=camera,
         captured=captured,
     )
+
+
+def _bands_and_bits(data: bytes) -> tuple[int, int]:
+    """Return the number of bands of a TIFF file, and the bits of each channel; 0 if unknown.
+
+    Pillow opens hardly any TIFF file with more than four bands, and says nothing of the lower bits
+    of the colours of TIFF and PNG.
+    """
+    if data.startswith(_PNG):
+        return 0, int.from_bytes(data[_PNG_DEPTH : _PNG_DEPTH + 1])
+    try:
+        size = _BIG_HEADER if _BIG_TIFF in data[2:4] else _HEADER
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:size])
+        with io.BytesIO(data) as file:
+            file.seek(tags.next)
+            tags.load(file)
+        bits = tags.get(_BITS_PER_SAMPLE, (1,))
+        bands = int(tags.get(_SAMPLES_PER_PIXEL, 1))
+        return min(bands, _COUNTED_BANDS), min(int(max(bits)), _COUNTED_BITS)
+    except Exception:  # Pillow raises exceptions of any type for broken files
+        return 0, 0
 
 
 def _camera_and_moment(image: Image.Image) -> tuple[str, int]:
@@ -215,7 +231,7 @@ def by_pillow(look: Look) -> tuple[Image.Image | None, str]:
             image.load()
             return eight_bits(upright(image)), described
     except UnidentifiedImageError:
-        return None, _UNIDENTIFIED
+        return None, UNIDENTIFIED
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         return None, str(error) or type(error).__name__
 
@@ -240,84 +256,36 @@ def _check_photograph(image: Image.Image, look: Look) -> None:
     raise ValueError(f"{kind}: {ONLY_PREVIEW} of {width} x {height} pixels")
 
 
-def damage(look: Look, kind: str, is_decoded: bool) -> str:
-    """Say by which sign an encoded file is damaged, although it can be read; "" without a sign.
+def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
+    """Read the alpha channel of an encoded file, uint8 [H, W]; None where there is none to read.
 
-    Args:
-        look: The look at the encoded file.
-        kind: Pillow's name of the file format.
-        is_decoded: Whether the serving op decodes the file, so that only Pillow may do so.
+    `kind` and `mode` are Pillow's names of the file format and of the mode. Raises ResourceError
+    without enough memory.
     """
-    if kind == "JPEG":
-        return _damage_of_jpeg(look.data)
-    if kind == "PNG" and not is_decoded:
-        return _error_of_pillow(look.data, lambda image: image.verify())
-    if kind == "GIF" and is_decoded:
-        return _error_of_pillow(look.data, lambda image: image.load())
-    return ""
+    import tensorflow as tf
 
-
-def _error_of_pillow(data: bytes, read: Callable[..., object]) -> str:
-    """Return Pillow's error when it reads a file, "" if there is none."""
+    # The transparency of a palette is in the chunk tRNS, before the pixels (PNG 3rd edition, 5.6).
+    chunk = kind == "PNG" and b"tRNS" in data[: max(data.find(b"IDAT"), 0)]
+    if mode not in _WITH_ALPHA and kind != "GIF" and not chunk:
+        return None
     try:
+        if kind == "PNG":  # Pillow ignores the transparent colour of 16 bits per channel
+            with tf.device("cpu"):
+                return np.asarray(tf.io.decode_png(tf.constant(data), channels=4)[..., 3])
         with pillow(data) as image:
-            read(image)
-    except MemoryError:
-        return ""
-    except UnidentifiedImageError:  # it names an address in memory
-        return f"Pillow: {_UNIDENTIFIED}"
-    except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
-        return f"Pillow: {error}"
-    return ""
+            # Opening a file does not decode it, so that opaque files take little time.
+            if mode not in _WITH_ALPHA and "transparency" not in image.info:
+                return None
+            return np.asarray(image.convert("RGBA").getchannel("A"))
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise no_memory(error) from error
+    except Exception:  # Pillow's plugins raise exceptions of any type for broken files
+        return None
 
 
-def _damage_of_jpeg(data: bytes) -> str:
-    if not _warning_of_libjpeg(data):
-        return ""
-    # Without a marker of the end, libjpeg's last warning is of that and not of the pixels.
-    pixels = _without_metadata(data) + _END
-    said = _warning_of_libjpeg(pixels)
-    if not said.startswith(_WRONG_PIXELS) or _is_padding(pixels, said):
-        return ""
-    return f"libjpeg: {said}"
-
-
-def _warning_of_libjpeg(data: bytes) -> str:
-    """Return the last warning or the error of libjpeg, "" if there is none."""
-    try:
-        # An eighth of each side in grey: all pixels are read, and few are computed.
-        simplejpeg.decode_jpeg(
-            data, "GRAY", fastdct=True, fastupsample=True, min_height=1, min_width=1
-        )
-    except (ValueError, MemoryError) as error:
-        return str(error)
-    return ""
-
-
-def _without_metadata(data: bytes) -> bytes:
-    """Return a JPEG without application segments and comments, and without what follows them.
-
-    Programs write them with wrong lengths and contents, of which libjpeg warns. The pixels do not
-    depend on them.
-    """
-    parts = [data[:2]]
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SCAN:
-        marker = data[at + 1]
-        after = at + 2 + int.from_bytes(data[at + 2 : at + 4])
-        if _APP0 <= marker <= _APP15 or marker == _COMMENT:
-            following = re.compile(b"\xff[\xc0-\xfe]").search(data, after)
-            after = following.start() if following else len(data)
-        else:
-            parts.append(data[at:after])
-        at = after
-    return b"".join((*parts, data[at:]))
-
-
-def _is_padding(data: bytes, said: str) -> bool:
-    """Return whether libjpeg only warns of bytes that fill the space before the end."""
-    left_over = _LEFT_OVER.search(said)
-    if left_over is None:
-        return False
-    end = data.find(_END, max(data.find(_FIRST_SCAN), 0))
-    return len(set(data[max(end - int(left_over[1]), 0) : end])) <= _PADDING
+def no_memory(error: BaseException) -> ResourceError:
+    """Return the error of an image that may well be decoded another time."""
+    return ResourceError(
+        f"there is not enough memory to decode an image ({first_line(error)}). End other programs, "
+        "or lower judge.pixel_limit, and run again"
+    )

@@ -62,16 +62,6 @@ class Item:
         """Return an item that the source names and that no reader has."""
         return cls(path, problem=Problem(_UNREADABLE, why))
 
-    @property
-    def is_unreadable(self) -> bool:
-        """Whether no reader has this item."""
-        return self.problem is not None and self.problem.reason == _UNREADABLE
-
-    @property
-    def content(self) -> str:
-        """Hash of the content, or the checksum of a store that was not read; "" for neither."""
-        return self.version or self.sha256
-
     def placed(self, label: str | None, split: str | None) -> Item:
         """Return the item in a class and a split; `dataclasses.replace` takes twice as long."""
         kept = (self.sha256, self.group, self.problem, self.version, self.part)
@@ -81,7 +71,7 @@ class Item:
         """Fingerprint of everything that determines this item's record.
 
         Args:
-            content: `Item.content`; "" if the content cannot be read.
+            content: Hash of the content, or the checksum of a store; "" if it cannot be read.
         """
         parts = [self.path, content, self.label, self.split, self.group, self.problem]
         # As JSON, different parts give different texts, and names that are not UTF-8 are escaped.
@@ -97,7 +87,7 @@ class Reader(abc.ABC):
         Raises:
             OSError: The content cannot be read; it says why.
         """
-        if item.problem is not None and item.is_unreadable:
+        if item.problem is not None and item.problem.reason == _UNREADABLE:
             raise OSError(item.problem.detail)
         return self._read(item)
 
@@ -135,7 +125,7 @@ class FileReader(Reader):
 
     def digest(self, item: Item) -> str:
         """Hash a file piece by piece; see `Reader.digest`."""
-        if item.part or item.is_unreadable:
+        if item.part or item.problem:
             return super().digest(item)
         return regular_files.sha256(self._file(item.path), BYTE_LIMIT)
 
@@ -240,7 +230,7 @@ class Images:
         for item in computed_ahead(with_hash, self.items, _HASH_THREADS, _AHEAD):
             items.append(item)
             progress.advance(1, "files")
-        keys = fingerprint(item.key(item.content) for item in items)
+        keys = fingerprint(item.key(item.version or item.sha256) for item in items)
         return replace(self, items=items, fingerprint=keys)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from imgpipe.components.common import images
-from imgpipe.components.common.image_file import content
+from imgpipe.components.common.image_file import content, header
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.example_gen import inspection
 from imgpipe.components.example_gen.inspection import InspectionCache, inspect
@@ -184,9 +184,9 @@ def test_a_shortage_of_memory_is_an_error_and_no_property_of_the_image(look, enc
         patched.setattr(content.preprocess, "decode", fail)
         with pytest.raises(ResourceError, match="not enough memory to decode an image"):
             content.decode(Look(files["b.jpg"]))
-        patched.setattr(content, "pillow", Mock(side_effect=MemoryError))
+        patched.setattr(header, "pillow", Mock(side_effect=MemoryError))
         transparent = io.BytesIO()
         Image.new("RGBA", (8, 8)).save(transparent, "GIF")
         with pytest.raises(ResourceError, match="not enough memory to decode an image"):
-            content.alpha_channel(transparent.getvalue(), "GIF", "P")
+            header.alpha_channel(transparent.getvalue(), "GIF", "P")
     assert look(files)[0][0].figures

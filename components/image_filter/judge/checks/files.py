@@ -1,7 +1,7 @@
 """Checks of the file, of what its header says, and of what its source says about it.
 
 A file that the serving operation cannot decode is transcoded to PNG without loss if Pillow can read
-it (the repair `transcoded`), and otherwise rejected by the reason of `image_file/unread.py`.
+it (the repair `transcoded`), and otherwise rejected by the reason of `image_file/damage.py`.
 
 The last checks are about images that the model sees otherwise than people do. Such images are not
 repaired, because a model should be trained on the images that it will see.
@@ -9,7 +9,7 @@ repaired, because a model should be trained on the images that it will see.
 
 from __future__ import annotations
 
-from imgpipe.components.common.image_file.unread import NOT_AN_IMAGE, TRUNCATED, UNDECODABLE
+from imgpipe.components.common.image_file.damage import NOT_AN_IMAGE, TRUNCATED, UNDECODABLE
 from imgpipe.components.common.image_row import (
     GROUP_ACROSS_SPLITS,
     OUTSIDE_CLASSES,

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from imgpipe.components.common.image_file.content import decode
-from imgpipe.components.common.image_file.header import damage
+from imgpipe.components.common.image_file.damage import damage
 from imgpipe.components.image_filter.judge.examine import examine
 from imgpipe.models.settings.data import JudgeSettings
 from imgpipe.pipeline.application import app
