@@ -29,6 +29,8 @@ _MEGA = 1_000_000
 # Flags of the first chunk of an extended WebP file (RFC 9649, section 2.7.1).
 _WEBP_FLAGS, _ALPHA, _ANIMATION = 20, 0x10, 0x02
 _WEBP_LOSSLESS_ALPHA = 0x10  # of the last byte of the header of a lossless one
+#: Why a file without a byte is refused.
+EMPTY = "the file is empty."
 HEIC = "HEIC"
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}
 _TIFF = "TIFF"
@@ -166,7 +168,7 @@ class Look:
     def certain_refusal(self, converted: Container[str]) -> str:
         """Return why no model decodes the file, as far as its first bytes tell; "" if one may."""
         if not self.data:
-            return "the file is empty."
+            return EMPTY
         if self.format == JXL:
             return f"{self.format_in_words}, a format that is not accepted. {_SAVE}"
         if self.format:

@@ -27,7 +27,7 @@ from imgpipe.components.common.image_file.header import (
 )
 from imgpipe.components.common.image_file.pixels import Pixels, measure, perceptual_hashes
 from imgpipe.models import names, preprocess
-from imgpipe.serving.look import Look
+from imgpipe.serving.look import EMPTY, Look
 
 #: Pillow's modes of grey images.
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
@@ -138,8 +138,8 @@ def inspected(look: Look, pixel_limit: int) -> Content:
     header = probe(look, pixel_limit)
     content = Content(**field_values(header))
     why = header.hidden_cost or _why_not_decoded(header, look.pixels, pixel_limit)
-    if header.hidden_cost or header.pixels > pixel_limit or not look.data:
-        content.decode_error = why or look.refusal(converted_formats())
+    if not look.data or header.hidden_cost or header.pixels > pixel_limit:
+        content.decode_error = why or EMPTY
         return content
     values = None
     if not why:

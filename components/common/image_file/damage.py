@@ -9,18 +9,15 @@ looked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import NamedTuple
 
 import simplejpeg
-from PIL import UnidentifiedImageError
 
 from imgpipe.components.common.image_file.header import (
     ONLY_PREVIEW,
-    UNIDENTIFIED,
     Header,
     converted_formats,
-    pillow,
+    error_of_pillow,
 )
 from imgpipe.models.machine.system import install_extra
 from imgpipe.serving.look import HEIC, IPHONE_REMEDY, Look
@@ -67,23 +64,9 @@ def damage(look: Look, kind: str, is_decoded: bool) -> str:
     if kind == "JPEG":
         return _damage_of_jpeg(look.data)
     if kind == "PNG" and not is_decoded:
-        return _error_of_pillow(look.data, lambda image: image.verify())
+        return error_of_pillow(look.data, lambda image: image.verify())
     if kind == "GIF" and is_decoded:
-        return _error_of_pillow(look.data, lambda image: image.load())
-    return ""
-
-
-def _error_of_pillow(data: bytes, read: Callable[..., object]) -> str:
-    """Return Pillow's error when it reads a file, "" if there is none."""
-    try:
-        with pillow(data) as image:
-            read(image)
-    except MemoryError:
-        return ""
-    except UnidentifiedImageError:  # it names an address in memory
-        return f"Pillow: {UNIDENTIFIED}"
-    except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
-        return f"Pillow: {error}"
+        return error_of_pillow(look.data, lambda image: image.load())
     return ""
 
 

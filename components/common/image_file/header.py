@@ -15,7 +15,7 @@ import io
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,8 +44,7 @@ _DNG_VERSION = 50706
 _MAKE = 271  # who made the camera
 #: What `by_pillow` says of a file whose photograph Pillow cannot read.
 ONLY_PREVIEW = "all that can be read is its preview"
-#: What is said of bytes that are no image for Pillow, which names an address in memory.
-UNIDENTIFIED = "unknown image format"
+_UNIDENTIFIED = "unknown image format"
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 #: Names of the subsampling by the number that Pillow gives it; -1 is none that it knows.
 _SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
@@ -231,7 +230,7 @@ def by_pillow(look: Look) -> tuple[Image.Image | None, str]:
             image.load()
             return eight_bits(upright(image)), described
     except UnidentifiedImageError:
-        return None, UNIDENTIFIED
+        return None, _UNIDENTIFIED
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         return None, str(error) or type(error).__name__
 
@@ -241,6 +240,20 @@ def as_png(image: Image.Image) -> bytes:
     out = io.BytesIO()
     image.save(out, format="PNG")
     return out.getvalue()
+
+
+def error_of_pillow(data: bytes, read: Callable[..., object]) -> str:
+    """Return Pillow's error when it reads a file, "" if there is none."""
+    try:
+        with pillow(data) as image:
+            read(image)
+    except MemoryError:
+        return ""
+    except UnidentifiedImageError:  # it names an address in memory
+        return f"Pillow: {_UNIDENTIFIED}"
+    except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
+        return f"Pillow: {error}"
+    return ""
 
 
 def _check_photograph(image: Image.Image, look: Look) -> None:
