@@ -48,6 +48,19 @@ _CEILINGS = {
             "pipeline/request_drift/logged_answers.py",
         ),
     ),
+    "filter": (
+        5_970,
+        (
+            "components/image_filter",
+            "components/data_gate",
+            "components/statistics_gen.py",
+            "components/common/images.py",
+            "components/common/image_row.py",
+            "components/common/splits.py",
+            "pipeline/data_check.py",
+            "pipeline/commands/check.py",
+        ),
+    ),
 }
 #: Names that tell nothing about what they hold.
 _EMPTY_NAMES = {"found", "one", "some", "there", "known", "judged", "aside"}
