@@ -10,6 +10,7 @@ import random
 import pytest
 
 from imgpipe.components.common.image_file.header import probe
+from imgpipe.components.image_filter.findings import with_severity
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.data_check import judge
 from imgpipe.pipeline.definition.source import listed
@@ -86,10 +87,9 @@ def test_the_checks_agree_with_the_decode_operation_on_every_file(tmp_path, coun
     judged = judge(config, listed(config, ""), "")
     assert judged.data["in"] == count
     assert judged.data["kept"] + judged.data["rejected"] == count
-    rejected = {row["path"][2:]: row["reason"] for row in judged.images.rejected}
-    transcoded = {
-        row["path"][2:] for row in judged.images.repaired if row["reason"] == "transcoded"
-    }
+    findings = judged.judgement.findings
+    rejected = {row["path"][2:]: row["reason"] for row in with_severity(findings, "reject")}
+    transcoded = {row["path"][2:] for row in with_severity(findings, "repair")}
     wrong, outcomes = [], collections.Counter()
     for name, data in files.items():
         reason = rejected.get(name, "transcoded" if name in transcoded else "good")
