@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -120,15 +120,22 @@ def decide(
     """
     reject_identical(images, findings)
     left = findings.kept(images)
-    for _, group in left[left["near_group"] > 0].groupby("near_group"):
-        judge_group(group, similar, settings, findings)
+    for rows in _grouped(left[left["near_group"] > 0], "near_group"):
+        judge_group(rows, similar, settings, findings)
     return sum_conflicts(images, findings)
+
+
+def _grouped(images: pd.DataFrame, column: str) -> Collection[list[Any]]:
+    """Return the rows of images by the values of a column, in the order of their paths."""
+    groups: dict[int, list[Any]] = defaultdict(list)
+    for row in images.sort_values("path").itertuples():
+        groups[getattr(row, column)].append(row)
+    return groups.values()
 
 
 def reject_identical(images: pd.DataFrame, findings: ImageFindings) -> None:
     """Reject all but one of the files with each content, or all of them if their labels differ."""
-    copies = images[images["content"].duplicated(keep=False)].sort_values("path")
-    contents = [[*rows.itertuples()] for _, rows in copies.groupby("content")]
+    contents = _grouped(images[images["content"].duplicated(keep=False)], "content")
     labels_of = [sorted({row.label for row in rows}) for rows in contents]
     pairs = Counter(pair for labels in labels_of for pair in itertools.combinations(labels, 2))
     for rows, labels in zip(contents, labels_of, strict=True):
@@ -164,17 +171,18 @@ def _reject_copies(rows: Sequence[Any], findings: ImageFindings) -> None:
 
 
 def judge_group(
-    images: pd.DataFrame, similar: NearDuplicates, settings: JudgeSettings, findings: ImageFindings
+    rows: Sequence[Any], similar: NearDuplicates, settings: JudgeSettings, findings: ImageFindings
 ) -> None:
     """Add what is found in the images of a group of near-duplicates, at most one finding each.
 
+    The rows of their table are in the order of the paths.
     The rejection of an image that an override accepts becomes a warning. Relabelled images stay
     rejected if they resemble a held-out image, because the right label does not make that
     evaluation honest. `similar` are the near-duplicates of the whole set.
     """
-    group = _Group(images.sort_values("path"), similar, radius_in(settings))
-    is_judged = np.zeros(len(group.rows), bool)
-    rejected = np.zeros(len(group.rows), bool)
+    group = _Group(rows, similar, radius_in(settings))
+    is_judged = np.zeros(len(rows), bool)
+    rejected = np.zeros(len(rows), bool)
     for reason in NEAR_DUPLICATES:
         severity = severity_of(reason, settings)
         if severity == "ignore":
@@ -182,7 +190,7 @@ def judge_group(
         # A label conflict is reported for both images; of several copies the first one is kept.
         left_out = rejected if reason == NEAR_DUPLICATE else rejected.copy()
         for place in np.flatnonzero(~is_judged).tolist():
-            row = group.rows[place]
+            row = rows[place]
             copy = group.nearest(place, group.others(place, reason, left_out))
             if copy is None:
                 continue
@@ -233,16 +241,16 @@ def sum_conflicts(images: pd.DataFrame, findings: ImageFindings) -> list[Finding
 class _Group:
     """The images of a group in the order of their paths, and the distances between them."""
 
-    def __init__(self, images: pd.DataFrame, similar: NearDuplicates, radius: int) -> None:
-        self.rows: Sequence[Any] = [*images.itertuples()]
+    def __init__(self, rows: Sequence[Any], similar: NearDuplicates, radius: int) -> None:
+        self._rows = rows
         self._radius = radius
         self._altered_copies = similar.altered
-        self._hashes = Hashes(similar.pictures[images["content"]])
+        self._hashes = Hashes(similar.pictures[[row.content for row in rows]])
         kinds = [self._hashes.kind(number).T for number in range(KINDS)]
         self._kinds = np.stack(kinds, axis=-1)  # uint64 [4, n, kinds]
-        self._splits = images["split"].to_numpy()
-        self._labels = images["label"].to_numpy()
-        self._groups = images["group"].to_numpy()
+        self._splits = np.array([row.split for row in rows])
+        self._labels = np.array([row.label for row in rows])
+        self._groups = np.array([row.group for row in rows])
         self._held_out = {
             split: np.flatnonzero(np.isin(self._splits, splits))
             for split, splits in _HELD_OUT.items()
@@ -253,7 +261,7 @@ class _Group:
         if reason == NEAR_DUPLICATE_ACROSS_SPLITS:
             return self._held_out.get(str(self._splits[index]), np.array([], np.int64))
         # Of a large group, the first images and the preceding ones.
-        count = len(self.rows)
+        count = len(self._rows)
         preceding = np.arange(max(_COMPARED, index - _COMPARED), max(_COMPARED, index))
         first = np.arange(min(_COMPARED, count))
         rows = np.concatenate([first, preceding[preceding < count]])
@@ -287,7 +295,7 @@ class _Group:
             if len(alike):
                 block, place = divmod(int(alike[0]), len(rows))
                 how = "mirrored" if block == _MIRRORED else ""
-                return Copy(self.rows[rows[place]], "near", how)
+                return Copy(self._rows[rows[place]], "near", how)
         return None
 
     def _compared(self, index: int, rows: Indices) -> Pairs:
@@ -309,9 +317,9 @@ class _Group:
 
     def _altered(self, index: int, rows: Indices) -> Copy | None:
         """Return the first of these images that is an altered copy of one, or None."""
-        altered = self._altered_copies.get(self.rows[index].content, {})
+        altered = self._altered_copies.get(self._rows[index].content, {})
         for place in rows.tolist() if altered else ():
-            other = self.rows[place]
+            other = self._rows[place]
             if other.content in altered:
                 return Copy(other, "altered", altered[other.content])
         return None

@@ -102,7 +102,8 @@ def near(members, radius=48, severity=None, altered=None, **verdicts):
     pictures = np.stack([of_image for _, of_image in members])
     groups = np.ones(len(images), np.int64)
     findings = ImageFindings()
-    judge_group(images, NearDuplicates(pictures, groups, altered or {}), settings, findings)
+    rows = [*images.sort_values("path").itertuples()]
+    judge_group(rows, NearDuplicates(pictures, groups, altered or {}), settings, findings)
     return findings.described(images)
 
 
