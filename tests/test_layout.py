@@ -49,7 +49,7 @@ _CEILINGS = {
         ),
     ),
     "filter": (
-        5_970,
+        5_980,
         (
             "components/image_filter",
             "components/data_gate",
